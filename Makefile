@@ -1,0 +1,42 @@
+# Copyright The quixote-export authors
+# SPDX-License-Identifier: Apache-2.0
+
+# make        builds ./quixote-export
+# make demo   builds, exports a small real workload and shows what came of it
+# make test   installs what the tests need, and runs them all
+# make fuzz   fuzzes each target for FUZZTIME
+# make man    makes the manual page from its Markdown
+# make generate  makes everything that is generated
+
+export GOTOOLCHAIN = local
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+FUZZTIME ?= 60s
+
+.PHONY: all build demo test fuzz man generate install clean
+
+all: build
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.revision=$(VERSION)' -o quixote-export ./cmd/quixote-export
+
+demo: build
+	scripts/demo
+
+test:
+	scripts/test
+
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+man generate:
+	go generate ./...
+
+PREFIX ?= /usr/local
+
+install: build
+	install -D -m 0755 quixote-export $(DESTDIR)$(PREFIX)/sbin/quixote-export
+	install -D -m 0644 doc/quixote-export.1 $(DESTDIR)$(PREFIX)/share/man/man1/quixote-export.1
+
+clean:
+	rm -f quixote-export
