@@ -1,0 +1,206 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package export
+
+import (
+	"strconv"
+	"time"
+
+	"quixote-export/internal/record"
+	"quixote-export/tsem"
+)
+
+// An output is one sink, and what it has got and missed so far.
+type output struct {
+	sink   Sink
+	start  *tsem.Start // nil without markers
+	failed func(sink string, err error)
+
+	context uint64 // of the last batch
+	last    uint64 // number of the last event the sink took
+	events  uint64 // taken
+	bytes   uint64 // taken, with markers and lost records
+	started bool   // the start marker was taken, or there is none
+	losses  record.Losses
+	gap     gap
+	err     error // the first one
+
+	own record.Batch // markers and lost records, reused
+}
+
+// A gap is what a sink missed since the last record it took.
+type gap struct {
+	events  uint64
+	unknown bool // and perhaps more, or none
+	cause   record.Cause
+}
+
+func (g gap) open() bool { return g.cause != 0 }
+
+func newOutput(s Sink, options Options) *output {
+	return &output{sink: s, start: options.Start, failed: options.Failed, started: options.Start == nil}
+}
+
+// write gives the sink a batch, and before it what it should have got.
+func (o *output) write(b *record.Batch) {
+	o.context = b.Context
+	if cause, err := o.catchUp(); err != nil {
+		// The batch would begin behind a hole that nothing marks.
+		o.miss(b, 0, cause)
+		return
+	}
+	taken, cause, err := o.hand(b)
+	if err != nil {
+		o.miss(b, taken, cause)
+	}
+}
+
+// catchUp writes the records that are overdue: the start marker, and the loss
+// of what the sink has missed.
+func (o *output) catchUp() (record.Cause, error) {
+	if !o.started {
+		if cause, err := o.tell(o.start); err != nil {
+			return cause, err
+		}
+		o.started = true
+	}
+	if o.gap.open() {
+		if cause, err := o.tell(o.lost(o.gap, o.sink.Name())); err != nil {
+			return cause, err
+		}
+		o.gap = gap{}
+	}
+	return 0, nil
+}
+
+// tell writes one record of our own.
+func (o *output) tell(r interface{ AppendJSON([]byte) []byte }) (record.Cause, error) {
+	o.own.Reset()
+	o.own.Context = o.context
+	o.own.Buf = r.AppendJSON(o.own.Buf)
+	o.own.EndRecord(0)
+	_, cause, err := o.hand(&o.own)
+	return cause, err
+}
+
+// hand writes a batch and counts what the sink took of it.
+func (o *output) hand(b *record.Batch) (taken int, cause record.Cause, err error) {
+	err = o.sink.Write(b)
+	taken, cause = record.Taken(err, b.Len())
+	if taken > 0 {
+		o.events += b.Events(0, taken)
+		o.bytes += uint64(b.Ends[taken-1])
+	}
+	for i := taken - 1; i >= 0; i-- {
+		if n, ok := b.Number(i); ok {
+			o.last = n
+			break
+		}
+	}
+	o.note(err)
+	return taken, cause, err
+}
+
+// miss counts the records of a batch that the sink did not take.
+func (o *output) miss(b *record.Batch, first int, cause record.Cause) {
+	n := b.Events(first, b.Len())
+	o.losses.Add(cause, n)
+	if !o.gap.open() {
+		o.gap.cause = cause
+	}
+	o.gap.events += n
+	// A record that is no event may be one that says what the source lost:
+	// the numbers behind it then differ by more than we count.
+	if int(n) < b.Len()-first {
+		o.gap.unknown = true
+	}
+}
+
+func (o *output) flush() {
+	if err := o.sink.Flush(); err != nil {
+		o.doubt(err)
+	}
+}
+
+func (o *output) close() {
+	if err := o.sink.Close(); err != nil {
+		o.doubt(err)
+	}
+}
+
+// doubt notes that nobody knows whether what the sink took is safe.
+func (o *output) doubt(err error) {
+	if _, sure := o.losses.Count(record.CauseSyncError); sure && !o.gap.open() {
+		o.gap = gap{cause: record.CauseSyncError, unknown: true}
+	}
+	o.losses.AddUnknown(record.CauseSyncError)
+	o.note(err)
+}
+
+func (o *output) note(err error) {
+	if err == nil || o.err != nil {
+		return
+	}
+	o.err = err
+	if o.failed != nil {
+		o.failed(o.sink.Name(), err)
+	}
+}
+
+// finish writes the last records and closes the sink. broken is why the
+// source has no end, 0 when it has one.
+func (o *output) finish(source record.Losses, broken record.Cause, status int) {
+	o.sayGoodbye(source, broken, status)
+	o.close()
+}
+
+func (o *output) sayGoodbye(source record.Losses, broken record.Cause, status int) {
+	if _, err := o.catchUp(); err != nil {
+		return
+	}
+	// What the disk refuses has to be known before the end marker counts it.
+	o.flush()
+	if _, err := o.catchUp(); err != nil {
+		return
+	}
+	if broken != 0 {
+		if _, err := o.tell(o.lost(gap{unknown: true, cause: broken}, "")); err != nil {
+			return
+		}
+	}
+	if o.start != nil {
+		o.tell(o.end(source, status))
+	}
+}
+
+func (o *output) lost(g gap, sink string) *tsem.Lost {
+	count := ""
+	if !g.unknown {
+		count = strconv.FormatUint(g.events, 10)
+	}
+	return &tsem.Lost{
+		Context: o.context,
+		After:   o.last,
+		Count:   count,
+		Cause:   g.cause.String(),
+		Sink:    sink,
+	}
+}
+
+// end is the end marker: what this sink has got, and what it lacks.
+func (o *output) end(source record.Losses, status int) *tsem.End {
+	source.Merge(o.losses)
+	lost := ""
+	if n, exact := source.Total(); exact {
+		lost = strconv.FormatUint(n, 10)
+	}
+	return &tsem.End{
+		Run:    o.start.Run,
+		Events: o.events,
+		Bytes:  o.bytes,
+		Lost:   lost,
+		Status: strconv.Itoa(status),
+		Ended:  time.Now(),
+	}
+}
