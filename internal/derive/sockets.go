@@ -1,0 +1,206 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package derive
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"quixote-export/internal/kernel"
+	"quixote-export/internal/proc"
+	"quixote-export/internal/task"
+	"quixote-export/tsem"
+)
+
+// Socket is one socket of the context.
+type Socket struct {
+	tsem.Sock
+	name unix.Sockaddr // where it listens, once asked
+}
+
+// Sockets knows which task made each socket. As with files, a socket has no
+// number yet when the call that makes it is seen; it gets the lowest free
+// descriptors, where it is looked for afterwards. Sockets that accept makes,
+// and those from outside the context, have no owner.
+type Sockets struct {
+	mu      sync.Mutex
+	size    int // of a digest, in bytes
+	known   map[uint64]*Socket
+	pending []pendingSocket
+}
+
+type pendingSocket struct {
+	maker *task.Task
+	fd    int32
+	tsem.Sock
+}
+
+func newSockets(size int) *Sockets {
+	return &Sockets{size: size, known: make(map[uint64]*Socket)}
+}
+
+// Begin notes that t is about to make n sockets.
+func (s *Sockets) Begin(t *task.Task, n int, sock tsem.Sock) {
+	sock.Owner = t.TaskID
+	fds := freeDescriptors(t.TID, n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, fd := range fds {
+		s.pending = append(s.pending, pendingSocket{t, fd, sock})
+	}
+}
+
+// Settle finds the sockets that t has made: it is about to make another call.
+func (s *Sockets) Settle(t *task.Task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pending) > 0 {
+		s.settle(t, func(p *pendingSocket) bool { return p.maker == t })
+	}
+}
+
+// settle looks for the pending sockets that match want in the descriptors of
+// t, and gives them up.
+func (s *Sockets) settle(t *task.Task, want func(*pendingSocket) bool) {
+	kept := s.pending[:0]
+	for _, p := range s.pending {
+		if !want(&p) {
+			kept = append(kept, p)
+			continue
+		}
+		if ino, err := socketInode(t.TID, p.fd); err == nil && s.known[ino] == nil {
+			s.known[ino] = s.describe(t, p.fd, p.Sock)
+		}
+	}
+	s.pending = kept
+}
+
+// Find returns the socket behind descriptor fd of t. ENOTSOCK: it is none.
+func (s *Sockets) Find(l *proc.Lens, t *task.Task, fd int32) (*Socket, error) {
+	ino, err := socketInode(t.TID, fd)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.known[ino]; known != nil {
+		return known, nil
+	}
+	// Another thread may have made it and not called since.
+	s.settle(t, func(p *pendingSocket) bool { return p.maker.TGID == t.TGID && p.fd == fd })
+	if known := s.known[ino]; known != nil {
+		return known, nil
+	}
+	made := s.describe(t, fd, tsem.Sock{Owner: make(tsem.Digest, s.size)})
+	s.known[ino] = made
+	return made, nil
+}
+
+// describe asks the socket itself for its family, type and protocol: what was
+// asked for when it was made leaves the protocol open.
+func (s *Sockets) describe(t *task.Task, fd int32, sock tsem.Sock) *Socket {
+	made := &Socket{Sock: sock}
+	n, err := borrow(t, fd)
+	if err != nil {
+		return made
+	}
+	defer unix.Close(n)
+	for option, field := range map[int]*int32{unix.SO_DOMAIN: &made.Family, unix.SO_TYPE: &made.Type, unix.SO_PROTOCOL: &made.Protocol} {
+		if v, err := unix.GetsockoptInt(n, unix.SOL_SOCKET, option); err == nil {
+			*field = int32(v)
+		}
+	}
+	return made
+}
+
+// Name is the address the socket is bound to; nil if it cannot be told.
+func (s *Sockets) Name(t *task.Task, fd int32, sock *Socket) unix.Sockaddr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sock.name != nil {
+		return sock.name
+	}
+	n, err := borrow(t, fd)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(n)
+	if name, err := unix.Getsockname(n); err == nil {
+		sock.name = name
+	}
+	return sock.name
+}
+
+// borrow takes a duplicate of a descriptor of t. It must be closed at once:
+// while it is open, a close by t does not end a connection.
+func borrow(t *task.Task, fd int32) (int, error) {
+	pidfd, err := unix.PidfdOpen(t.TGID, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(pidfd)
+	return unix.PidfdGetfd(pidfd, int(fd), 0)
+}
+
+// socketInode is the inode number of the socket at descriptor fd.
+func socketInode(tid int, fd int32) (uint64, error) {
+	if fd < 0 {
+		return 0, unix.EBADF
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(kernel.ProcPath(tid, "fd/"+strconv.Itoa(int(fd))), &st); err != nil {
+		return 0, unix.EBADF
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return 0, unix.ENOTSOCK
+	}
+	return st.Ino, nil
+}
+
+// freeDescriptors returns the n lowest descriptors that tid has free.
+func freeDescriptors(tid, n int) []int32 {
+	dir, err := os.Open(kernel.ProcPath(tid, "fd"))
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	used := make([]int, 0, len(names))
+	for _, name := range names {
+		if fd, err := strconv.Atoi(name); err == nil {
+			used = append(used, fd)
+		}
+	}
+	slices.Sort(used)
+	var free []int32
+	for fd := 0; len(free) < n; fd++ {
+		if len(used) > 0 && used[0] == fd {
+			used = used[1:]
+			continue
+		}
+		free = append(free, int32(fd))
+	}
+	return free
+}
+
+// somaxconn is the bound of a listen backlog.
+func somaxconn() int32 {
+	b, err := os.ReadFile("/proc/sys/net/core/somaxconn")
+	if err != nil {
+		return 4096
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 4096
+	}
+	return int32(n)
+}

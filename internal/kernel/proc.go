@@ -1,0 +1,47 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// ProcPath is the path of a file of task tid in /proc.
+func ProcPath(tid int, name string) string {
+	var b [64]byte
+	return string(AppendProcPath(b[:0], tid, name))
+}
+
+// AppendProcPath appends that path, without a NUL byte, to b.
+func AppendProcPath(b []byte, tid int, name string) []byte {
+	b = append(b, "/proc/"...)
+	b = strconv.AppendInt(b, int64(tid), 10)
+	b = append(b, '/')
+	return append(b, name...)
+}
+
+// ReadProc reads the file name of task tid from /proc into buf, and returns
+// what it read: at most len(buf) bytes.
+func ReadProc(tid int, name string, buf []byte) ([]byte, error) {
+	fd, err := unix.Open(ProcPath(tid, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for n < len(buf) {
+		var m int
+		m, err = unix.Read(fd, buf[n:])
+		if m <= 0 || err != nil {
+			break
+		}
+		n += m
+	}
+	unix.Close(fd)
+	if err != nil {
+		return nil, err
+	}
+	return buf[:n], nil
+}

@@ -1,0 +1,213 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package proc
+
+import (
+	"bytes"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"quixote-export/internal/kernel"
+	"quixote-export/internal/task"
+)
+
+// maxLinks is how many symbolic links the kernel follows in one path.
+const maxLinks = 40
+
+// procRootIno is the inode number of the root of every procfs.
+const procRootIno = 1
+
+// walk resolves path component by component, as t and not as we: with the
+// task's root directory for absolute links and "..", and its own number for
+// the links of procfs that mean the caller.
+func (l *Lens) walk(t *task.Task, dirfd int32, path []byte, follow bool, o *Object) error {
+	o.FD = -1
+	root, err := l.root(t)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(root)
+	var cur int
+	if path[0] == '/' {
+		cur, err = unix.FcntlInt(uintptr(root), unix.F_DUPFD_CLOEXEC, 0)
+	} else {
+		cur, err = l.base(t, dirfd)
+	}
+	if err != nil {
+		return err
+	}
+	w := walker{l: l, t: t, root: root, cur: cur}
+	err = w.run(bytes.Clone(path), follow)
+	if err != nil {
+		unix.Close(w.cur)
+		return err
+	}
+	o.FD = w.cur
+	if err := l.describe(t, o, nil); err != nil {
+		o.Close()
+		return err
+	}
+	return nil
+}
+
+type walker struct {
+	l         *Lens
+	t         *task.Task
+	root, cur int
+	links     int
+}
+
+// run walks rest from the current directory.
+func (w *walker) run(rest []byte, follow bool) error {
+	for {
+		slash := len(rest)
+		rest = bytes.TrimLeft(rest, "/")
+		if len(rest) == 0 {
+			if slash > 0 {
+				return w.needDir()
+			}
+			return nil
+		}
+		name, tail, more := bytes.Cut(rest, []byte("/"))
+		if len(name) > unix.NAME_MAX {
+			return unix.ENAMETOOLONG
+		}
+		last := !more
+		switch string(name) {
+		case ".":
+			if err := w.needDir(); err != nil {
+				return err
+			}
+		case "..":
+			if err := w.up(); err != nil {
+				return err
+			}
+		default:
+			link, err := w.down(name, !last || follow)
+			if err != nil {
+				return err
+			}
+			if link != nil {
+				if w.links++; w.links > maxLinks {
+					return unix.ELOOP
+				}
+				if len(link) == 0 {
+					return unix.ENOENT
+				}
+				if link[0] == '/' {
+					if err := w.set(unix.FcntlInt(uintptr(w.root), unix.F_DUPFD_CLOEXEC, 0)); err != nil {
+						return err
+					}
+				}
+				if more {
+					link = append(append(link, '/'), tail...)
+				}
+				rest = link
+				continue
+			}
+		}
+		if last {
+			return nil
+		}
+		rest = append([]byte("/"), tail...)
+	}
+}
+
+func (w *walker) set(fd int, err error) error {
+	if err != nil {
+		return err
+	}
+	unix.Close(w.cur)
+	w.cur = fd
+	return nil
+}
+
+func (w *walker) needDir() error {
+	var st unix.Statx_t
+	if err := kernel.Stat(w.cur, emptyPath, unix.AT_EMPTY_PATH, unix.STATX_TYPE, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return unix.ENOTDIR
+	}
+	return nil
+}
+
+func (w *walker) up() error {
+	if same, err := sameDirectory(w.cur, w.root); err != nil || same {
+		return err
+	}
+	return w.set(w.open([]byte(".."), unix.O_DIRECTORY))
+}
+
+func sameDirectory(a, b int) (bool, error) {
+	const mask = unix.STATX_INO | unix.STATX_MNT_ID
+	var x, y unix.Statx_t
+	if err := kernel.Stat(a, emptyPath, unix.AT_EMPTY_PATH, mask, &x); err != nil {
+		return false, err
+	}
+	if err := kernel.Stat(b, emptyPath, unix.AT_EMPTY_PATH, mask, &y); err != nil {
+		return false, err
+	}
+	return x.Ino == y.Ino && x.Mnt_id == y.Mnt_id && x.Dev_major == y.Dev_major && x.Dev_minor == y.Dev_minor, nil
+}
+
+// open opens name in the current directory with the task's rights.
+func (w *walker) open(name []byte, flags uint64) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | flags}
+	path := append(bytes.Clone(name), 0)
+	fd := -1
+	err := w.l.as(w.t, func() (err error) {
+		fd, err = kernel.Open(w.cur, path, &how)
+		return err
+	})
+	return fd, err
+}
+
+// down goes to name. A symbolic link that is to be followed is returned as
+// its text, except those of procfs that lead straight to an object.
+func (w *walker) down(name []byte, follow bool) (link []byte, err error) {
+	fd, err := w.open(name, unix.O_NOFOLLOW)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Statx_t
+	if err := kernel.Stat(fd, emptyPath, unix.AT_EMPTY_PATH, unix.STATX_TYPE|unix.STATX_INO, &st); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK || !follow {
+		return nil, w.set(fd, nil)
+	}
+	defer unix.Close(fd)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return nil, err
+	}
+	if fs.Type == unix.PROC_SUPER_MAGIC {
+		var dir unix.Statx_t
+		if err := kernel.Stat(w.cur, emptyPath, unix.AT_EMPTY_PATH, unix.STATX_INO, &dir); err != nil {
+			return nil, err
+		}
+		switch {
+		case dir.Ino != procRootIno:
+			if w.links++; w.links > maxLinks {
+				return nil, unix.ELOOP
+			}
+			return nil, w.set(w.open(name, 0))
+		case string(name) == "self":
+			return strconv.AppendInt(nil, int64(w.t.TGID), 10), nil
+		case string(name) == "thread-self":
+			b := strconv.AppendInt(nil, int64(w.t.TGID), 10)
+			return strconv.AppendInt(append(b, "/task/"...), int64(w.t.TID), 10), nil
+		}
+	}
+	b := make([]byte, PathMax)
+	n, err := kernel.Readlink(fd, emptyPath, b)
+	if err != nil {
+		return nil, err
+	}
+	return b[:n], nil
+}

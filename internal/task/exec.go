@@ -1,0 +1,209 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package task
+
+import (
+	"bytes"
+
+	"golang.org/x/sys/unix"
+
+	"quixote-export/internal/kernel"
+	"quixote-export/tsem"
+)
+
+// Exec is an exec that has begun. Whether it succeeds shows later: the kernel
+// tells nobody. It has succeeded when the address space of its beginning is
+// gone from the task.
+type Exec struct {
+	TaskID   tsem.Digest     // identity of the task if the exec succeeds
+	Comm     []byte          // its name then
+	Mappings []tsem.MmapCell // what the kernel maps of the program and its interpreter
+	Likely   bool            // everything that was checked lets it succeed
+
+	mem  int    // descriptor of /proc/TID/mem, -1 if refused
+	auxv []byte // the auxiliary vector before, where it could be read
+}
+
+// Decision tells how an exec ended.
+type Decision struct {
+	Task      *Task
+	Exec      *Exec
+	Succeeded bool
+}
+
+// BeginExec notes that t is about to exec. It replaces an exec of t that is
+// still open, which has then failed.
+func (r *Registry) BeginExec(t *Task, e *Exec) {
+	e.mem, _ = unix.Open(kernel.ProcPath(t.TID, "mem"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if e.mem < 0 || t.shares != 0 {
+		if b, err := kernel.ReadProc(t.TID, "auxv", make([]byte, 1024)); err == nil {
+			e.auxv = bytes.Clone(b)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.Exec != nil {
+		r.drop(t)
+	}
+	t.Exec = e
+	t.group.execs = append(t.group.execs, t)
+}
+
+// Undecided decides the execs for which no system call of their tasks is
+// needed: those whose address space has gone, or whose task has died. It calls
+// f for each before anything else can happen to the registry.
+func (r *Registry) Undecided(f func(*Decision)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bury()
+	for _, g := range r.groups {
+		if len(g.execs) == 0 {
+			continue
+		}
+		if len(g.tasks) == 0 && !alive(g.tgid) {
+			r.settleDead(g, f)
+			continue
+		}
+		for _, t := range g.execs {
+			if t.Exec.gone(t) {
+				f(r.won(g, t))
+				break
+			}
+		}
+	}
+}
+
+// settleDead decides the execs of a group that has died: the last one that
+// could succeed did.
+func (r *Registry) settleDead(g *group, f func(*Decision)) {
+	for len(g.execs) > 0 {
+		t := g.execs[0]
+		e := r.drop(t)
+		won := e.Likely && len(g.execs) == 0
+		if won {
+			r.succeed(t, e, g.tgid)
+		}
+		f(&Decision{Task: t, Exec: e, Succeeded: won})
+	}
+	delete(r.groups, g.tgid)
+}
+
+// takeover decides the execs of a group whose leader's number makes a call:
+// an exec from another thread carries on under it. t is the task known by
+// that number, or nil.
+func (r *Registry) takeover(g *group, t *Task) (*Task, *Decision) {
+	for _, x := range g.execs {
+		if x != t && x.Exec.gone(x) {
+			return x, r.won(g, x)
+		}
+	}
+	if t == nil && len(g.tasks) == 0 && len(g.execs) > 0 {
+		return g.execs[0], r.won(g, g.execs[0])
+	}
+	return t, nil
+}
+
+// won applies the exec of t, which has succeeded: it is alone in its group and
+// has the leader's number.
+func (r *Registry) won(g *group, t *Task) *Decision {
+	e := t.Exec
+	for len(g.execs) > 0 {
+		r.drop(g.execs[0])
+	}
+	for _, m := range g.tasks {
+		if m != t {
+			r.forget(m)
+		}
+	}
+	if t.TID != g.tgid || r.tasks[t.TID] != t {
+		if t.watch >= 0 {
+			closeFD(t.watch)
+			t.watch = -1
+		}
+		delete(r.tasks, t.TID)
+		delete(g.tasks, t.TID)
+		t.TID = g.tgid
+		r.tasks[t.TID] = t
+		g.tasks[t.TID] = t
+		r.groups[g.tgid] = g
+		t.group = g
+		r.watchTask(t)
+	}
+	r.succeed(t, e, g.tgid)
+	return &Decision{Task: t, Exec: e, Succeeded: true}
+}
+
+// decide tells how the exec of t ended, which makes its next call.
+func (r *Registry) decide(t *Task) *Decision {
+	if t.Exec.gone(t) {
+		return r.won(t.group, t)
+	}
+	return &Decision{Task: t, Exec: r.drop(t)}
+}
+
+// succeed gives t the identity of its new program.
+func (r *Registry) succeed(t *Task, e *Exec, tid int) {
+	r.ttd++
+	t.TaskID = e.TaskID
+	t.TTD = r.ttd
+	t.TID = tid
+	t.shares = 0
+	t.Status.CommLen = copy(t.Status.Comm[:15], e.Comm)
+	t.StatusStale = true
+	t.Root = nil
+}
+
+// drop takes the undecided exec off t.
+func (r *Registry) drop(t *Task) *Exec {
+	e := t.Exec
+	t.Exec = nil
+	execs := t.group.execs
+	for i, x := range execs {
+		if x == t {
+			t.group.execs = append(execs[:i], execs[i+1:]...)
+			break
+		}
+	}
+	if e.mem >= 0 {
+		closeFD(e.mem)
+		e.mem = -1
+	}
+	return e
+}
+
+// gone tells whether the address space in which e began is no longer t's.
+func (e *Exec) gone(t *Task) bool {
+	if e.mem >= 0 {
+		var b [1]byte
+		// The kernel reads nothing, without an error, from an address space
+		// that nobody uses any more. In one that lives address 0 is not
+		// mapped: EIO.
+		n, err := unix.Pread(e.mem, b[:], 0)
+		if n == 0 && err == nil {
+			return true
+		}
+		if t.shares == 0 {
+			return false
+		}
+		// Made by vfork: the address space lives on in the other task.
+		if same, err := kernel.SameMemory(t.TID, t.shares); err == nil {
+			return !same && e.differs(t)
+		}
+	}
+	return e.differs(t)
+}
+
+// differs compares the auxiliary vector: its addresses and random bytes are
+// new in each address space.
+func (e *Exec) differs(t *Task) bool {
+	b, err := kernel.ReadProc(t.TID, "auxv", make([]byte, 1024))
+	if err != nil || e.auxv == nil {
+		return e.Likely
+	}
+	return !bytes.Equal(b, e.auxv)
+}
+
+func alive(pid int) bool {
+	return unix.Kill(pid, 0) != unix.ESRCH
+}
