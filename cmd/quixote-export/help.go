@@ -1,0 +1,70 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+// help is the page that --help prints. It is laid out for 80 columns.
+const help = `Run a workload in a security modeling context of its own, and export every
+security event of it: one line of JSON each, in order.
+
+Usage: quixote-export -X -o FILE [FLAGS] -- COMMAND [ARGUMENT...]
+       quixote-export MODE -o FILE [FLAGS]
+
+Mode (one of them)
+  -X, --execute            run the command behind --
+  -P, --process            run an interactive shell
+  -C, --container          run the container -w of the magazine (the default)
+  -R, --root               no workload: the events of the whole host
+  -S, --show               list the containers of the magazine
+      --sources            say which sources of events this host offers
+
+Workload
+  -w, --workload NAME      its name (else that of the command, bash or root)
+      --magazine DIR       where containers are (/var/lib/Quixote/Magazine)
+  -f, --follow             with -R: go on, with a shell, until that exits
+      --no-shell           with -f: go on until SIGINT or SIGTERM
+      --no-wait            end tasks that the command leaves behind
+
+Events
+  -u, --current-namespace  ids as in the task's own user namespace
+  -M, --model NAME         which events and fields
+  -a, --timestamp          add the wall-clock time of each event
+      --abspath            add absolute paths where the path is another
+  -h, --digest NAME        hash of files and identities (sha256)
+
+Output (one or more of -o, -b, -e)
+  -o, --output FILE        file, FIFO, device, /dev/fd/N; - is standard output
+      --append             keep what FILE holds (always so with -R)
+      --sync-interval TIME how often FILE is synced to its disk (1s)
+      --no-markers         leave out the start and end records
+  -b, --broker SERVER      MQTT: host or URL
+  -e, --endpoint SERVER    Elasticsearch: host or URL
+  -p, --port NUMBER        port of the broker or endpoint
+  -t, --topic NAME         MQTT topic or Elasticsearch index
+  -q, --queue EVENTS       with -R: records a flush and message (100)
+
+Source
+      --source NAME        auto, tsem, bpf, trace or seccomp (auto)
+  -n, --cache STRUCTURES   tsem: event structures for atomic context (1..4096)
+      --ring SIZE          bpf: size of the ring, a power of two (4K..1G)
+
+Reports
+  -d, --debug FILE         append a debug log to FILE
+      --stats              at the end, a table of events by type
+      --help               this page
+      --version            version, Go version and platform
+
+Not available in this version: -P, -C, -R, -R -f, -R -q, -S, --magazine, -M,
+-b, -e, -p, -t, --ring, --source tsem, --source bpf, --source trace
+
+Exit status: that of the workload, 128+N when signal N ended it, or
+  123  the workload ended well, but events were lost or not delivered
+  125  quixote-export failed, or the flags contradict one another
+  126  the command cannot be executed
+  127  the command was not found
+
+Examples
+  quixote-export -X -o make.exp --stats -- make -j2
+  quixote-export -X -w demo -a -o - -- cat /etc/hostname | jq .event.type
+  quixote-export -X -u -h sha512 -o /dev/fd/3 -- ./prog 3> prog.exp
+`

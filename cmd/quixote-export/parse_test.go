@@ -1,0 +1,104 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"quixote-export/internal/session"
+)
+
+func TestParse(t *testing.T) {
+	for _, row := range []struct {
+		line string // words, at single blanks
+		want func(p *session.Plan) bool
+	}{
+		{"-X -w demo -o a", func(p *session.Plan) bool {
+			return p.Mode == session.Command && p.Workload == "demo" && p.Output == "a" && p.Command == nil
+		}},
+		{"-Xwdemo -oa -- ls -l -- -x", func(p *session.Plan) bool {
+			return p.Workload == "demo" && p.Output == "a" && slices.Equal(p.Command, []string{"ls", "-l", "--", "-x"})
+		}},
+		{"--execute --workload=demo --output - -- --help", func(p *session.Plan) bool {
+			return p.Mode == session.Command && p.Workload == "demo" && p.Output == "-" && slices.Equal(p.Command, []string{"--help"})
+		}},
+		{"-Xauo - --", func(p *session.Plan) bool {
+			return p.Timestamp && p.NSRefCurrent && p.Output == "-" && len(p.Command) == 0
+		}},
+		{"-X -X -a -a", func(p *session.Plan) bool { return p.Mode == session.Command && p.Timestamp }},
+		{"--workload=-x --output=--", func(p *session.Plan) bool { return p.Workload == "-x" && p.Output == "--" }},
+		{"--output=a=b", func(p *session.Plan) bool { return p.Output == "a=b" }},
+		{"-w-x", func(p *session.Plan) bool { return p.Workload == "-x" }},
+		{"-P", func(p *session.Plan) bool { return p.Mode == session.Shell && p.ModeFlag == "-P" }},
+		{"-C", func(p *session.Plan) bool { return p.Mode == session.Container && p.ModeFlag == "-C" }},
+		{"-S", func(p *session.Plan) bool { return p.Mode == session.Show }},
+		{"-Rfq50", func(p *session.Plan) bool { return p.Mode == session.Root && p.Follow && p.Queue == 50 }},
+		{"-R -f --no-shell", func(p *session.Plan) bool { return p.NoShell }},
+		{"--append --stats --no-wait --abspath --no-markers", func(p *session.Plan) bool {
+			return p.Append && p.Stats && p.NoWait && p.Abspath && !p.Markers
+		}},
+		{"-b mqtt://h -e h -t topic -p 1883", func(p *session.Plan) bool {
+			return p.Broker == "mqtt://h" && p.Endpoint == "h" && p.Topic == "topic" && p.Port == 1883
+		}},
+		{"-p 65535 -n 4096 -q 1", func(p *session.Plan) bool { return p.Port == 65535 && p.Cache == 4096 && p.Queue == 1 }},
+		{"--ring 64M", func(p *session.Plan) bool { return p.Ring == 64<<20 }},
+		{"--ring 4096", func(p *session.Plan) bool { return p.Ring == 4096 }},
+		{"--ring 1G", func(p *session.Plan) bool { return p.Ring == 1<<30 }},
+		{"--magazine /m -M model0 -d log", func(p *session.Plan) bool {
+			return p.Magazine == "/m" && p.Model == "model0" && p.Debug == "log"
+		}},
+		{"-h md5", func(p *session.Plan) bool { return p.Digest != nil }},
+		{"--source bpf", func(p *session.Plan) bool { return p.Source == session.SourceBPF }},
+		{"--sync-interval 250ms", func(p *session.Plan) bool { return p.SyncInterval == 250*time.Millisecond }},
+	} {
+		t.Run(row.line, func(t *testing.T) {
+			s, err := parse(flags, strings.Fields(row.line))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !row.want(s.plan) || s.action != actionRun {
+				t.Errorf("got %+v", s.plan)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersionWinOverWhatFollows(t *testing.T) {
+	for line, want := range map[string]action{
+		"--help --unknown":    actionHelp,
+		"-X --help --version": actionHelp,
+		"--version -w":        actionVersion,
+		"--sources --help":    actionHelp,
+		"--sources":           actionSources,
+		"--sources --sources": actionSources,
+	} {
+		s, err := parse(flags, strings.Fields(line))
+		if err != nil || s.action != want {
+			t.Errorf("%s: action %d, %v, want %d", line, s.action, err, want)
+		}
+	}
+}
+
+// FuzzParse looks for command lines that crash the parser or are told in more
+// than one line.
+func FuzzParse(f *testing.F) {
+	f.Add("-X\n-wdemo\n--\nls")
+	f.Add("--ring=99999999999G\n-p\n-1")
+	f.Add("-\xff\n--=\n-=")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := parse(flags, strings.Split(text, "\n"))
+		if (s == nil) == (err == nil) {
+			t.Errorf("settings %v, error %v", s, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("more than one line: %q", err)
+		}
+		if err == nil {
+			s.plan.Check()
+		}
+	})
+}

@@ -1,0 +1,52 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+// A missing row is something that parses and is checked, but that this version
+// cannot do. Take the row out when the feature arrives, and its flag out of
+// the last lines of the help page and the manual page.
+type missing struct {
+	flag  string
+	what  string
+	asked func(*Plan) bool
+}
+
+var missingFeatures = []missing{
+	{"-P", "a shell in its own context", func(p *Plan) bool { return p.Mode == Shell }},
+	{"-C", "a container in its own context", func(p *Plan) bool { return p.Mode == Container }},
+	{"-R -f", "following the root context", func(p *Plan) bool { return p.Follow }},
+	{"-R -q", "grouping records", func(p *Plan) bool { return p.Queue != 0 }},
+	{"-R", "the root context", func(p *Plan) bool { return p.Mode == Root }},
+	{"-S", "listing the magazine", func(p *Plan) bool { return p.Mode == Show }},
+	{"--magazine", "the folder of the containers", func(p *Plan) bool { return p.Magazine != "" }},
+	{"-M", "a model", func(p *Plan) bool { return p.Model != "" }},
+	{"-p", "the port of a broker or endpoint", func(p *Plan) bool { return p.Port != 0 }},
+	{"-t", "a topic or index", func(p *Plan) bool { return p.Topic != "" }},
+	{"-b", "an MQTT broker", func(p *Plan) bool { return p.Broker != "" }},
+	{"-e", "an Elasticsearch endpoint", func(p *Plan) bool { return p.Endpoint != "" }},
+	{"--ring", "the size of the BPF ring", func(p *Plan) bool { return p.Ring != 0 }},
+	{"--source tsem", "events of a TSEM kernel", func(p *Plan) bool { return p.Source == SourceTSEM }},
+	{"--source bpf", "events from LSM programs", func(p *Plan) bool { return p.Source == SourceBPF }},
+	{"--source trace", "events from tracepoints", func(p *Plan) bool { return p.Source == SourceTrace }},
+}
+
+// NotAvailable lists the flags whose features this version lacks.
+func NotAvailable() []string {
+	var flags []string
+	for _, m := range missingFeatures {
+		flags = append(flags, m.flag)
+	}
+	return flags
+}
+
+// Available refuses a plan that asks for something this version lacks, with
+// one line that names it.
+func (p *Plan) Available() error {
+	for _, m := range missingFeatures {
+		if m.asked(p) {
+			return planError(m.flag + " (" + m.what + ") is not available in this version")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"os"
+
+	"quixote-export/internal/export"
+	"quixote-export/internal/sink/file"
+)
+
+// CheckFiles looks, without touching them, whether the files that the plan
+// names could be written.
+func (p *Plan) CheckFiles() error {
+	for _, path := range []string{p.Output, p.Debug} {
+		if path == "" {
+			continue
+		}
+		if err := file.Check(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ToStdout reports whether records go to standard output. The workload's own
+// output then has to go elsewhere.
+func (p *Plan) ToStdout() bool { return file.IsStdout(p.Output) }
+
+// Sinks makes a sink for every output of the plan, in the order file, broker,
+// endpoint. Files are opened by their first record only.
+func (p *Plan) Sinks(stdout *os.File) ([]export.Sink, error) {
+	var sinks []export.Sink
+	if p.Output != "" {
+		s, err := file.New(p.Output, stdout, p.Append)
+		if err != nil {
+			return nil, err
+		}
+		sinks = append(sinks, s)
+	}
+	return sinks, nil
+}

@@ -1,0 +1,68 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"quixote-export/internal/source/seccomp"
+)
+
+// source is one place events can come from, and what it takes.
+type source struct {
+	name  string
+	what  string
+	probe func() error  // nil, or what is missing on this host
+	limit func() string // what the calling user does not get, "" for nothing
+}
+
+// sources is every source, in the order in which auto tries them.
+func sources() []source {
+	nothing := func() string { return "" }
+	return []source{
+		{SourceTSEM, "the events of a TSEM kernel", absent(SourceTSEM), nothing},
+		{SourceBPF, "BPF programs on the hooks of the kernel", absent(SourceBPF), nothing},
+		{SourceSeccomp, "the system calls of a workload, each stopped until it is recorded", seccomp.Probe, seccomp.Limits},
+		{SourceTrace, "the system calls of the whole host", absent(SourceTrace), nothing},
+	}
+}
+
+func absent(string) func() error {
+	return func() error { return errors.New("not in this version") }
+}
+
+// Sources writes a line for each source: whether this host offers it, and what
+// is missing if it does not.
+func Sources(w io.Writer) error {
+	for _, s := range sources() {
+		state := "available"
+		if err := s.probe(); err != nil {
+			state = "missing: " + err.Error()
+		} else if limit := s.limit(); limit != "" {
+			state = "available, " + limit
+		}
+		if _, err := fmt.Fprintf(w, "%-8s %s (%s)\n", s.name, state, s.what); err != nil {
+			return fmt.Errorf("cannot write to standard output: %w", err)
+		}
+	}
+	return nil
+}
+
+// pick chooses the source of a workload's events.
+func pick(wanted string) (string, error) {
+	var reasons error
+	for _, s := range sources() {
+		if wanted != SourceAuto && s.name != wanted || s.name == SourceTrace {
+			continue
+		}
+		err := s.probe()
+		if err == nil {
+			return s.name, nil
+		}
+		reasons = fmt.Errorf("source %s: %w", s.name, err)
+	}
+	return "", fmt.Errorf("no source of events for a workload on this host: %w (--sources tells more)", reasons)
+}

@@ -1,0 +1,127 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package workload
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Subreaper makes orphans of the workload our children, as they would be those
+// of a service manager: then their ends are seen, and no number is used again
+// before.
+func Subreaper() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+}
+
+// wait reaps children until the command has ended. When the command stops, so
+// do we, so that a shell sees a stopped job; when we are continued, it is too.
+func (w *Workload) wait() Exit {
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WUNTRACED|unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return Exit{Err: fmt.Errorf("cannot wait for the workload: %w", err)}
+		case pid != w.PID:
+			continue
+		case status.Stopped():
+			unix.Kill(unix.Getpid(), unix.SIGSTOP)
+			unix.Kill(w.PID, unix.SIGCONT)
+			continue
+		case status.Signaled():
+			return Exit{Status: 128 + int(status.Signal())}
+		}
+		return Exit{Status: status.ExitStatus()}
+	}
+}
+
+// Reap collects the orphans that have ended, until there is no child left. It
+// is for after the command's own end.
+func Reap(stop <-chan struct{}) {
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	defer signal.Stop(children)
+	for {
+		for {
+			pid, err := unix.Wait4(-1, nil, unix.WNOHANG|unix.WALL, nil)
+			if pid <= 0 || err != nil {
+				break
+			}
+		}
+		select {
+		case <-stop:
+			return
+		case <-children:
+		}
+	}
+}
+
+// Signals are those that a supervisor has to deal with; the channel gets them
+// until stop is called. They are never ignored: the workload would inherit
+// that.
+func Signals() (received <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
+	return c, func() { signal.Stop(c) }
+}
+
+// Forward passes a signal on to the command, unless it has had it already: in
+// the foreground of a terminal its keys signal the whole group.
+func (w *Workload) Forward(s os.Signal) {
+	sig := s.(unix.Signal)
+	switch sig {
+	case unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP:
+		if foreground() {
+			return
+		}
+	}
+	unix.Kill(w.PID, sig)
+}
+
+// foreground tells whether we are in the foreground group of our terminal.
+func foreground() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	pgrp, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && pgrp == unix.Getpgrp()
+}
+
+// grace is how long tasks get between TERM and KILL.
+const grace = 5 * time.Second
+
+// Terminate ends processes: TERM, and for those that remain after five seconds
+// KILL, until done is closed. It asks anew which they are.
+func Terminate(processes func() []int, done <-chan struct{}) {
+	kill(processes(), unix.SIGTERM)
+	kill(processes(), unix.SIGCONT) // a stopped task would not notice
+	select {
+	case <-done:
+		return
+	case <-time.After(grace):
+	}
+	for {
+		kill(processes(), unix.SIGKILL)
+		select {
+		case <-done:
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func kill(pids []int, sig unix.Signal) {
+	for _, pid := range pids {
+		unix.Kill(pid, sig)
+	}
+}
