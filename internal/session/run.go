@@ -73,6 +73,7 @@ type session struct {
 	work     *workload.Workload
 	exporter *export.Exporter
 	broken   chan error // the first failure of a sink
+	stopped  bool       // the workload was ended because of it
 }
 
 func (s *session) notice(line string) {
@@ -122,7 +123,7 @@ func (s *session) run(ctx context.Context, path string) (int, error) {
 	if err := errors.Join(exit.Err, runErr); err != nil {
 		return 0, err
 	}
-	if exit.Status == 0 && summary.Lost() {
+	if summary.Lost() && (exit.Status == 0 || s.stopped) {
 		return statusLost, nil
 	}
 	return exit.Status, nil
@@ -181,7 +182,7 @@ func (s *session) start(number uint64, path string) error {
 func (s *session) sinkFailed(sink string, err error) {
 	s.log.Error("output failed", "sink", sink, "error", err)
 	select {
-	case s.broken <- fmt.Errorf("cannot write to %s: %w", sink, err):
+	case s.broken <- err:
 	default:
 	}
 }
@@ -224,6 +225,7 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			return exit
 		case err := <-s.broken:
 			s.notice(err.Error() + "; the workload is stopped")
+			s.stopped = true
 			end()
 		case <-canceled:
 			canceled = nil

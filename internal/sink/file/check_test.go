@@ -95,6 +95,7 @@ func TestCheckWithoutPermission(t *testing.T) {
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { os.Chmod(dir, 0o755) })
 	asOrdinaryUser(t, func() {
 		for path, want := range map[string]string{
 			file:                      "it is not writable for this user",
