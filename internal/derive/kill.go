@@ -17,19 +17,27 @@ const lastSignal = 64
 
 // kill is kill: one target, or each of a process group or of everybody.
 func kill(d *Deriver, c *Call) error {
-	pid, sig := int(c.arg(0)), uint32(c.Args[1])
-	if pid > 0 {
+	sig := uint32(c.Args[1])
+	if c.arg(0) > 0 {
+		pid, err := d.pid(c, c.arg(0))
+		if err != nil {
+			return err
+		}
 		return d.signal(c, pid, sig)
 	}
 	var targets []task.Target
 	var err error
-	switch pid {
+	switch c.arg(0) {
 	case -1:
 		targets, err = task.Everybody(c.Task.TGID)
 	case 0:
 		targets, err = task.OwnGroup(c.Task.TID)
 	default:
-		targets, err = task.ProcessGroup(-pid)
+		var pgrp int
+		if pgrp, err = d.pid(c, -c.arg(0)); err != nil {
+			return err
+		}
+		targets, err = task.ProcessGroup(pgrp)
 	}
 	if err != nil {
 		return err
@@ -42,14 +50,25 @@ func kill(d *Deriver, c *Call) error {
 
 // tkill is tkill, with its only target a thread.
 func tkill(d *Deriver, c *Call) error {
-	return d.signal(c, int(c.arg(0)), uint32(c.Args[1]))
+	tid, err := d.pid(c, c.arg(0))
+	if err != nil {
+		return err
+	}
+	return d.signal(c, tid, uint32(c.Args[1]))
 }
 
 // tgkill also names the thread's group.
 func tgkill(d *Deriver, c *Call) error {
-	tgid, tid := int(c.arg(0)), int(c.arg(1))
-	if tgid <= 0 || tid <= 0 {
+	if c.arg(0) <= 0 || c.arg(1) <= 0 {
 		return unix.EINVAL
+	}
+	tgid, err := d.pid(c, c.arg(0))
+	if err != nil {
+		return err
+	}
+	tid, err := d.pid(c, c.arg(1))
+	if err != nil {
+		return err
 	}
 	if !task.InGroup(tid, tgid) {
 		return unix.ESRCH
@@ -60,7 +79,10 @@ func tgkill(d *Deriver, c *Call) error {
 // sigqueue is rt_sigqueueinfo and rt_tgsigqueueinfo: only to oneself may a
 // task claim that the kernel sends.
 func sigqueue(d *Deriver, c *Call) error {
-	target := int(c.arg(c.Row.fixedArg()))
+	target, err := d.pid(c, c.arg(c.Row.fixedArg()))
+	if err != nil {
+		return err
+	}
 	sig := uint32(c.Args[c.Row.fixedArg()+1])
 	var info [12]byte
 	if err := d.lens.Read(c.Task, c.Args[c.Row.fixedArg()+2], info[:]); err != nil {
@@ -71,8 +93,10 @@ func sigqueue(d *Deriver, c *Call) error {
 	if (code >= 0 || code == tkillCode) && target != c.Task.TGID && target != c.Task.TID {
 		return unix.EPERM
 	}
-	if c.Row.fixedArg() == 1 && !task.InGroup(target, int(c.arg(0))) {
-		return unix.ESRCH
+	if c.Row.fixedArg() == 1 {
+		if tgid, err := d.pid(c, c.arg(0)); err != nil || !task.InGroup(target, tgid) {
+			return unix.ESRCH
+		}
 	}
 	return d.signal(c, target, sig)
 }
@@ -102,10 +126,9 @@ func (d *Deriver) signal(c *Call, pid int, sig uint32) error {
 		return unix.EPERM
 	}
 	cell := &tsem.KillCell{Sig: sig}
-	if id, ok := d.shared.Tasks.Lookup(pid); ok {
-		cell.Target = id.TaskID
-	} else {
-		cell.Target, cell.CrossNS = d.opts.Algorithm.Zero(), 1
+	var foreign bool
+	if cell.Target, foreign = d.identity(pid); foreign {
+		cell.CrossNS = 1
 	}
 	d.emit(tsem.TaskKill, cell)
 	return nil

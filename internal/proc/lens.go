@@ -29,6 +29,7 @@ type World struct {
 	mounts  mounts
 	mntns   uint64 // our own mount namespace
 	userns  uint64 // our own user namespace
+	pidns   uint64 // our own pid namespace
 	rootID  fileID // our own root directory
 	// The settings fs.protected_regular and fs.protected_hardlinks, as they
 	// were at the start.
@@ -55,6 +56,10 @@ func NewWorld(alg *tsem.Algorithm) (*World, error) {
 		return nil, err
 	}
 	w.userns = st.Ino
+	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
+		return nil, err
+	}
+	w.pidns = st.Ino
 	if err := unix.Stat("/", &st); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type place struct {
 	mntns   uint64
 	kind    tsem.PathType
 	idmap   *idmap // nil in our own user namespace
+	pids    bool   // our own pid namespace
 	unknown bool   // could not be read: taken for ours
 }
 
@@ -45,7 +46,7 @@ func (l *Lens) place(t *task.Task) *place {
 
 func (l *Lens) look(t *task.Task) *place {
 	w := l.World
-	p := &place{ours: true, mntns: w.mntns, kind: tsem.PathRoot}
+	p := &place{ours: true, mntns: w.mntns, kind: tsem.PathRoot, pids: true}
 	var st unix.Stat_t
 	if unix.Stat(kernel.ProcPath(t.TID, "ns/mnt"), &st) != nil {
 		p.unknown = true
@@ -60,8 +61,14 @@ func (l *Lens) look(t *task.Task) *place {
 	if unix.Stat(kernel.ProcPath(t.TID, "ns/user"), &st) == nil && st.Ino != w.userns {
 		p.idmap = readIDMap(t.TID)
 	}
+	if unix.Stat(kernel.ProcPath(t.TID, "ns/pid"), &st) == nil {
+		p.pids = st.Ino == w.pidns
+	}
 	return p
 }
+
+// SamePIDs tells whether t numbers tasks as we do.
+func (l *Lens) SamePIDs(t *task.Task) bool { return l.place(t).pids }
 
 // noID is what an id without a mapping is written as.
 const noID = 0xffffffff

@@ -133,8 +133,8 @@ func (s *Sink) Close() error {
 	}
 	err := s.Flush()
 	// After EINTR the descriptor is closed all the same.
-	if cerr := unix.Close(s.fd); cerr != nil && cerr != unix.EINTR {
-		err = errors.Join(err, fmt.Errorf("cannot close %s: %w", s.Name(), cerr))
+	if cerr := unix.Close(s.fd); err == nil && cerr != nil && cerr != unix.EINTR {
+		err = fmt.Errorf("cannot close %s: %w", s.Name(), cerr)
 	}
 	s.fd = -1
 	return err
