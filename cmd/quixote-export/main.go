@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"quixote-export/internal/session"
@@ -40,7 +41,10 @@ func main() {
 func run(ctx context.Context, args []string, in, out, errs *os.File) int {
 	status, err := dispatch(ctx, args, session.Streams{In: in, Out: out, Err: errs})
 	if err != nil {
-		fmt.Fprintf(errs, "quixote-export: %v\n", err)
+		// Joined errors are a line each.
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(errs, "quixote-export: %s\n", line)
+		}
 		if status == 0 {
 			status = statusFailed
 		}

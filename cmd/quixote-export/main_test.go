@@ -16,6 +16,7 @@ import (
 
 	"quixote-export/internal/record"
 	"quixote-export/internal/session"
+	"quixote-export/tsem"
 )
 
 // TestMain lets the test binary be quixote-export when it is called so.
@@ -33,6 +34,8 @@ func TestScripts(t *testing.T) {
 		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TWO_LINES", "two\nlines")
+			// The race detector otherwise waits a second before each exit.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"refuse": refuse},
@@ -45,8 +48,15 @@ func condition(name string) (bool, error) {
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
 	var sources strings.Builder
-	err := session.Sources(&sources)
-	return strings.Contains("\n"+sources.String(), "\n"+name+" available"), err
+	if err := session.Sources(&sources); err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(sources.String()) {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == name {
+			return strings.HasPrefix(words[1], "available"), nil
+		}
+	}
+	return false, nil
 }
 
 // refuse runs quixote-export with arguments that it must refuse: with status
@@ -173,6 +183,17 @@ func TestTheManualExplainsEveryCause(t *testing.T) {
 		if want := strings.ToLower(c.Meaning()) + "."; !found || meaning != want {
 			t.Errorf("%s: the manual says %q, want %q", c, meaning, want)
 		}
+	}
+}
+
+func TestTheManualListsEveryDigest(t *testing.T) {
+	manual := strings.Join(strings.Fields(readFile(t, "../../doc/quixote-export.1.md")), " ")
+	_, listed, _ := strings.Cut(manual, "by its name in the kernel: ")
+	listed, _, _ = strings.Cut(listed, ". Default")
+	listed = strings.ReplaceAll(listed, " or ", ", ")
+	_, err := tsem.AlgorithmByName("")
+	if err == nil || !strings.Contains(err.Error(), listed) {
+		t.Errorf("the manual lists %s\nand a wrong name is answered with %v", listed, err)
 	}
 }
 

@@ -126,7 +126,11 @@ func (r *recorder) end(err error) {
 
 // next waits for records and takes them all.
 func (r *recorder) next(ctx context.Context) (*record.Batch, error) {
-	stop := context.AfterFunc(ctx, r.changed.Broadcast)
+	stop := context.AfterFunc(ctx, func() {
+		r.mu.Lock() // or the waiting could begin behind the broadcast
+		defer r.mu.Unlock()
+		r.changed.Broadcast()
+	})
 	defer stop()
 	r.mu.Lock()
 	defer r.mu.Unlock()
