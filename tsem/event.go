@@ -30,7 +30,7 @@ type Event struct {
 	PTaskID Digest
 	TS      uint64 // nanoseconds since the context was made, suspend included
 	COE     COE
-	Cell    Cell // of the shape that NewCell(Type) gives; nil is written as an empty object
+	Cell    Cell // of the shape that NewCell(Type) gives; nil is written as that, empty
 }
 
 // SetCell makes e an event of type t about c, and sets Async as the table says.
@@ -97,10 +97,14 @@ func (e *Event) AppendJSON(b []byte) []byte {
 	b = e.COE.appendMembers(b)
 	b = append(append(b, `}, "`...), name...)
 	b = append(b, `": `...)
-	if e.Cell == nil {
+	cell := e.Cell
+	if cell == nil {
+		cell = NewCell(e.Type)
+	}
+	if cell == nil {
 		return append(b, `{}}`...)
 	}
-	return append(e.Cell.appendTo(b, e.Type), '}')
+	return append(cell.appendTo(b, e.Type), '}')
 }
 
 // read reads the event object. It returns the name of the event's type.
