@@ -50,6 +50,8 @@ var flags = []flag{
 	{0, "source", "one of " + strings.Join(session.SourceNames(), ", "), setSource},
 	{0, "sources", "", act(actionSources)},
 	{'n', "cache", "a number of structures", number(1, session.MaxCache, func(p *session.Plan) *int { return &p.Cache })},
+	{0, "io", "", on(func(p *session.Plan) *bool { return &p.IO })},
+	{0, "allow-io-uring", "", on(func(p *session.Plan) *bool { return &p.AllowURing })},
 	{0, "ring", "a size, such as 64M", setRing},
 
 	{'d', "debug", "a path", text(func(p *session.Plan) *string { return &p.Debug })},

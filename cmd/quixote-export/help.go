@@ -46,6 +46,8 @@ Output (one or more of -o, -b, -e)
 Source
       --source NAME        auto, tsem, bpf, trace or seccomp (auto)
   -n, --cache STRUCTURES   tsem: event structures for atomic context (1..4096)
+      --io                 seccomp: reads and writes on sockets too
+      --allow-io-uring     seccomp: let io_uring through, unseen
       --ring SIZE          bpf: size of the ring, a power of two (4K..1G)
 
 Reports

@@ -45,6 +45,7 @@ type Outcome struct {
 	Events []Event
 	Exec   *task.Exec // an exec to watch, or nil
 	Refuse unix.Errno // the call must fail with this instead of being executed
+	URing  bool       // the task sets up an io_uring
 }
 
 // Options say how events are to be written.
@@ -52,6 +53,8 @@ type Options struct {
 	Algorithm *tsem.Algorithm
 	// Current gives ids as in the task's own user namespace instead of ours.
 	Current bool
+	// AllowURing lets io_uring through, whose work cannot be seen.
+	AllowURing bool
 	// Abspath adds the absolute path where the path is relative to its file
 	// system.
 	Abspath bool
@@ -63,6 +66,7 @@ type Deriver struct {
 	shared  *Shared
 	opts    Options
 	hasher  *tsem.Hasher
+	named   map[string]*Row // what multiplexed calls can be
 	out     Outcome
 	objects [4]proc.Object
 	paths   [2][]byte
@@ -74,7 +78,7 @@ func New(shared *Shared, opts Options) (*Deriver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Deriver{lens: lens, shared: shared, opts: opts, hasher: tsem.NewHasher(opts.Algorithm)}
+	d := &Deriver{lens: lens, shared: shared, opts: opts, hasher: tsem.NewHasher(opts.Algorithm), named: byName()}
 	for i := range d.objects {
 		d.objects[i].FD = -1
 	}

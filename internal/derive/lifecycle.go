@@ -63,9 +63,12 @@ func moves(d *Deriver, c *Call) error {
 	return nil
 }
 
-// uring refuses io_uring: it would do its work without any call that can be
-// seen.
+// uring refuses io_uring, unless it is allowed: it does its work without any
+// call that can be seen.
 func uring(d *Deriver, c *Call) error {
-	d.out.Refuse = unix.ENOSYS
+	d.out.URing = true
+	if !d.opts.AllowURing {
+		d.out.Refuse = unix.ENOSYS
+	}
 	return nil
 }

@@ -23,28 +23,33 @@ type Arch struct {
 }
 
 // Arches returns the number sets that programs can use on the machine of
-// goarch, its own first.
-func Arches(goarch string) ([]Arch, error) {
+// goarch, its own first. With io the transfers on sockets are of interest too.
+func Arches(goarch string, io bool) ([]Arch, error) {
 	switch goarch {
 	case "amd64":
 		return []Arch{
-			arch(unix.AUDIT_ARCH_X86_64, false, func(n numbers) int32 { return n.amd64 }),
+			arch(unix.AUDIT_ARCH_X86_64, native, io, func(n numbers) int32 { return n.amd64 }),
+			arch(unix.AUDIT_ARCH_I386, compat, io, func(n numbers) int32 { return n.i386 }),
 		}, nil
 	case "arm64":
 		return []Arch{
-			arch(unix.AUDIT_ARCH_AARCH64, false, func(n numbers) int32 { return n.arm64 }),
+			arch(unix.AUDIT_ARCH_AARCH64, native, io, func(n numbers) int32 { return n.arm64 }),
 		}, nil
 	}
 	return nil, fmt.Errorf("system calls of the architecture %s are not known here", goarch)
 }
 
-func arch(audit uint32, compat bool, number func(numbers) int32) Arch {
-	a := Arch{Audit: audit, Compat: compat, Rows: make(map[int32]*Row)}
+func arch(audit uint32, kind set, io bool, number func(numbers) int32) Arch {
+	a := Arch{Audit: audit, Compat: kind == compat, Rows: make(map[int32]*Row)}
 	table := Table()
 	for i := range table {
-		n, ok := callNumbers[table[i].Name]
+		row := &table[i]
+		if row.on != everywhere && row.on != kind || row.io && !io {
+			continue
+		}
+		n, ok := callNumbers[row.Name]
 		if nr := number(n); ok && nr >= 0 {
-			a.Rows[nr] = &table[i]
+			a.Rows[nr] = row
 		}
 	}
 	return a

@@ -25,7 +25,7 @@ func fileRows() []Row {
 		// Programs and their mappings.
 		at(Row{Name: "execve", Events: execTypes, derive: exec}, none, 0),
 		at(Row{Name: "execveat", Events: execTypes, derive: exec}, 0, 1, none, none, none, 4),
-		at(Row{Name: "mmap", Events: types(tsem.MmapFile), Trap: TrapMapped, derive: mmap}),
+		at(Row{Name: "mmap", Events: types(tsem.MmapFile), Trap: TrapMapped, derive: mmap, on: native}),
 
 		// Names.
 		at(Row{Name: "link", Events: types(tsem.InodeLink), derive: link}, none, 0, none, 1),
@@ -48,9 +48,9 @@ func fileRows() []Row {
 		at(Row{Name: "fchmod", Events: setattrTypes, derive: chmod}, none, none, none, none, 0, none, 1),
 		at(Row{Name: "fchmodat", Events: setattrTypes, derive: chmod}, 0, 1, none, none, none, none, 2),
 		at(Row{Name: "fchmodat2", Events: setattrTypes, derive: chmod}, 0, 1, none, none, none, 3, 2),
-		at(Row{Name: "chown", Events: setattrTypes, derive: chown}, none, 0, none, none, none, none, 1),
-		at(Row{Name: "lchown", Events: setattrTypes, derive: chown, fixed: unix.AT_SYMLINK_NOFOLLOW}, none, 0, none, none, none, none, 1),
-		at(Row{Name: "fchown", Events: setattrTypes, derive: chown}, none, none, none, none, 0, none, 1),
+		at(Row{Name: "chown", on: native, Events: setattrTypes, derive: chown}, none, 0, none, none, none, none, 1),
+		at(Row{Name: "lchown", on: native, Events: setattrTypes, derive: chown, fixed: unix.AT_SYMLINK_NOFOLLOW}, none, 0, none, none, none, none, 1),
+		at(Row{Name: "fchown", on: native, Events: setattrTypes, derive: chown}, none, none, none, none, 0, none, 1),
 		at(Row{Name: "fchownat", Events: setattrTypes, derive: chown}, 0, 1, none, none, none, 4, 2),
 		at(Row{Name: "truncate", Events: setattrTypes, derive: truncate}, none, 0, none, none, none, none, 1),
 		at(Row{Name: "ftruncate", Events: setattrTypes, derive: truncate}, none, none, none, none, 0, none, 1),
@@ -63,5 +63,29 @@ func fileRows() []Row {
 		at(Row{Name: "fstat", Events: getattrTypes, derive: getattr}, none, none, none, none, 0),
 		at(Row{Name: "newfstatat", Events: getattrTypes, derive: getattr}, 0, 1, none, none, none, 3),
 		at(Row{Name: "statx", Events: getattrTypes, derive: getattr}, 0, 1, none, none, none, 2),
+
+		// Extended attributes; the name is the first of the values.
+		at(Row{Name: "setxattr", Events: types(tsem.InodeSetxattr), derive: setxattr}, none, 0, none, none, none, none, 1),
+		at(Row{Name: "lsetxattr", Events: types(tsem.InodeSetxattr), derive: setxattr, fixed: unix.AT_SYMLINK_NOFOLLOW}, none, 0, none, none, none, none, 1),
+		at(Row{Name: "fsetxattr", Events: types(tsem.InodeSetxattr), derive: setxattr}, none, none, none, none, 0, none, 1),
+		at(Row{Name: "setxattrat", Events: types(tsem.InodeSetxattr), derive: setxattr, packed: true}, 0, 1, none, none, none, 2, 3),
+		at(Row{Name: "getxattr", Events: types(tsem.InodeGetxattr), derive: getxattr}, none, 0, none, none, none, none, 1),
+		at(Row{Name: "lgetxattr", Events: types(tsem.InodeGetxattr), derive: getxattr, fixed: unix.AT_SYMLINK_NOFOLLOW}, none, 0, none, none, none, none, 1),
+		at(Row{Name: "fgetxattr", Events: types(tsem.InodeGetxattr), derive: getxattr}, none, none, none, none, 0, none, 1),
+		at(Row{Name: "getxattrat", Events: types(tsem.InodeGetxattr), derive: getxattr}, 0, 1, none, none, none, 2, 3),
+		at(Row{Name: "listxattr", Events: types(tsem.InodeListxattr), derive: listxattr}, none, 0),
+		at(Row{Name: "llistxattr", Events: types(tsem.InodeListxattr), derive: listxattr, fixed: unix.AT_SYMLINK_NOFOLLOW}, none, 0),
+		at(Row{Name: "flistxattr", Events: types(tsem.InodeListxattr), derive: listxattr}, none, none, none, none, 0),
+		at(Row{Name: "listxattrat", Events: types(tsem.InodeListxattr), derive: listxattr}, 0, 1, none, none, none, 2),
+		at(Row{Name: "removexattr", Events: types(tsem.InodeRemovexattr), derive: removexattr}, none, 0, none, none, none, none, 1),
+		at(Row{Name: "lremovexattr", Events: types(tsem.InodeRemovexattr), derive: removexattr, fixed: unix.AT_SYMLINK_NOFOLLOW}, none, 0, none, none, none, none, 1),
+		at(Row{Name: "fremovexattr", Events: types(tsem.InodeRemovexattr), derive: removexattr}, none, none, none, none, 0, none, 1),
+		at(Row{Name: "removexattrat", Events: types(tsem.InodeRemovexattr), derive: removexattr}, 0, 1, none, none, none, 2, 3),
+
+		// Descriptors.
+		at(Row{Name: "ioctl", Events: types(tsem.FileIoctl, tsem.FileIoctlCompat), derive: ioctl}),
+		at(Row{Name: "fcntl", Events: types(tsem.FileFcntl, tsem.FileLock), derive: fcntl}),
+		at(Row{Name: "flock", Events: types(tsem.FileLock), derive: flock}),
+		at(Row{Name: "pidfd_getfd", Events: types(tsem.FileReceive), derive: pidfdGetfd}),
 	}
 }

@@ -23,6 +23,8 @@ type Row struct {
 	flags       int8
 	mode        int8 // the mode, or the first of the new values
 
+	on      set   // the sets of numbers in which the row counts
+	io      bool  // only where transfers are wanted as well
 	fixed   int32 // flags, or the like, of a call that has none as an argument
 	packed  bool  // the arguments are in memory, at the address in the first
 	pages   bool  // the offset counts pages
@@ -34,6 +36,15 @@ type Row struct {
 
 // fixedArg is fixed as an argument position.
 func (r *Row) fixedArg() int8 { return int8(r.fixed) }
+
+// set tells the machine's own numbers from those of 32-bit programs on it.
+type set uint8
+
+const (
+	everywhere set = iota
+	native
+	compat
+)
 
 // Trap says which calls of a row are of interest, in terms that a filter can
 // decide on the registers alone.
@@ -65,5 +76,5 @@ func types(t ...tsem.Type) []tsem.Type { return t }
 // kernel. The positions in the rows are dir, path, dir2, path2, fd, flags,
 // mode.
 func Table() []Row {
-	return slices.Concat(fileRows(), socketRows(), taskRows(), systemRows())
+	return slices.Concat(fileRows(), transferRows(), socketRows(), taskRows(), systemRows(), compatRows())
 }

@@ -20,6 +20,7 @@ const (
 	CauseNumberGap
 	CauseNotDerived
 	CauseTaskUnreadable
+	CauseIOURing
 	CauseSourceEnded
 	CauseRunStopped
 	CauseOutputFull
@@ -37,6 +38,7 @@ var causes = [causeCount]struct{ word, meaning string }{
 	CauseNumberGap:      {"number_gap", "the kernel's event numbers have a hole that nothing explains"},
 	CauseNotDerived:     {"not_derived", "the events of a system call could not be derived"},
 	CauseTaskUnreadable: {"task_unreadable", "a task that made a system call could not be looked at"},
+	CauseIOURing:        {"io_uring", "the workload was allowed to use io_uring, whose work is not seen"},
 	CauseSourceEnded:    {"source_ended", "the source failed before the namespace had ended"},
 	CauseRunStopped:     {"run_stopped", "the export was broken off before the namespace had ended"},
 	CauseOutputFull:     {"output_full", "the file system, quota or size limit of the output had no room"},

@@ -88,7 +88,10 @@ type Plan struct {
 	// Where from.
 	Source string // one of SourceNames
 	Cache  int    // structures of TSEM's atomic cache, 0 for the kernel's default
-	Ring   int64  // bytes of the BPF ring, 0 for the source's default
+	IO     bool   // watch reads and writes on sockets too
+	// AllowURing lets the workload use io_uring, whose work is not seen.
+	AllowURing bool
+	Ring       int64 // bytes of the BPF ring, 0 for the source's default
 
 	// Where to.
 	Output       string // path, "-" for standard output, "" for none
@@ -163,6 +166,9 @@ func (p *Plan) Warnings(source string) []string {
 	}
 	if p.Ring != 0 && source != SourceBPF {
 		lines = append(lines, "--ring has no effect: only the bpf source has a ring, and the events come from "+source)
+	}
+	if (p.IO || p.AllowURing) && source != SourceSeccomp {
+		lines = append(lines, "--io and --allow-io-uring have no effect: only the seccomp source needs them, and the events come from "+source)
 	}
 	return lines
 }

@@ -34,7 +34,7 @@ func IsEnter(args []string) bool { return workload.IsEnter(args) }
 
 // Enter runs the child; it returns only if that failed.
 func Enter(args []string) int {
-	return workload.Enter(args, map[string]func(int) error{SourceSeccomp: seccomp.Enter})
+	return workload.Enter(args, map[string]workload.Way{SourceSeccomp: seccomp.Enter})
 }
 
 // Run carries out the plan. The status is that of the workload, or says what
@@ -152,19 +152,24 @@ func (s *session) start(number uint64, path string) error {
 	if s.plan.ToStdout() {
 		files[1] = s.streams.Err // standard output belongs to the records
 	}
-	work, err := workload.Start(workload.Spec{Path: path, Args: s.plan.Command, Files: files, Way: s.source})
+	spec := workload.Spec{Path: path, Args: s.plan.Command, Files: files, Way: s.source}
+	if s.plan.IO {
+		spec.Options = seccomp.IO
+	}
+	work, err := workload.Start(spec)
 	if err != nil {
 		return err
 	}
 	s.work = work
 	s.src, err = seccomp.Attach(work.Control, seccomp.Options{
-		Context:   number,
-		Algorithm: s.plan.Digest,
-		Current:   s.plan.NSRefCurrent,
-		Abspath:   s.plan.Abspath,
-		Timestamp: s.plan.Timestamp,
-		Notice:    s.notice,
-		Log:       s.log,
+		Context:    number,
+		Algorithm:  s.plan.Digest,
+		Current:    s.plan.NSRefCurrent,
+		Abspath:    s.plan.Abspath,
+		Timestamp:  s.plan.Timestamp,
+		AllowURing: s.plan.AllowURing,
+		Notice:     s.notice,
+		Log:        s.log,
 	})
 	if errors.Is(err, seccomp.ErrNoListener) {
 		if why := work.Failure(s.plan.Command[0]); why != nil {

@@ -21,6 +21,10 @@ const mark = "\x01enter"
 // its exec carry it.
 const name = "quixote-export"
 
+// Way brings the calling thread into a context, in a way that options says more
+// of, and speaks with the source that attaches at the other end of control.
+type Way func(control int, options string) error
+
 // IsEnter tells whether args, those of the process, are those of a child that
 // is to enter a context.
 func IsEnter(args []string) bool { return len(args) > 1 && args[1] == mark }
@@ -31,8 +35,8 @@ func IsEnter(args []string) bool { return len(args) > 1 && args[1] == mark }
 //
 // The caller must have locked the main goroutine to the main thread: the
 // context is entered by the thread that later executes the workload.
-func Enter(args []string, ways map[string]func(control int) error) int {
-	if len(args) < 5 {
+func Enter(args []string, ways map[string]Way) int {
+	if len(args) < 6 {
 		return failed
 	}
 	control, err := strconv.Atoi(args[2])
@@ -40,7 +44,7 @@ func Enter(args []string, ways map[string]func(control int) error) int {
 		return failed
 	}
 	unix.CloseOnExec(control)
-	err = enter(control, args[3], args[4], args[5:], ways)
+	err = enter(control, args[3], args[4], args[5], args[6:], ways)
 	report(control, err)
 	return failed
 }
@@ -49,7 +53,7 @@ func Enter(args []string, ways map[string]func(control int) error) int {
 // parent does not look at it.
 const failed = 125
 
-func enter(control int, way, path string, argv []string, ways map[string]func(control int) error) error {
+func enter(control int, way, options, path string, argv []string, ways map[string]Way) error {
 	if unix.Gettid() != unix.Getpid() {
 		return fmt.Errorf("the runtime does not run main on the main thread (Go %s)", runtime.Version())
 	}
@@ -61,7 +65,7 @@ func enter(control int, way, path string, argv []string, ways map[string]func(co
 		return err
 	}
 	env := os.Environ()
-	if err := into(control); err != nil {
+	if err := into(control, options); err != nil {
 		return err
 	}
 	var goAhead [1]byte

@@ -32,6 +32,8 @@ type Spec struct {
 	Args  []string // with the name it is called by
 	Files [3]*os.File
 	Way   string // how the child enters the context, a key of Enter's ways
+	// Options are for the way.
+	Options string
 }
 
 // Workload is a command that has been started.
@@ -117,7 +119,7 @@ func Start(spec Spec) (*Workload, error) {
 		return nil, fmt.Errorf("cannot make a socket to the workload: %w", err)
 	}
 	w := &Workload{Control: pair[0], exited: make(chan Exit, 1)}
-	args := append([]string{name, mark, strconv.Itoa(inherited), spec.Way, spec.Path}, spec.Args...)
+	args := append([]string{name, mark, strconv.Itoa(inherited), spec.Way, spec.Options, spec.Path}, spec.Args...)
 	started := make(chan error)
 	go func() {
 		// The parent death signal of the child is tied to this thread, which

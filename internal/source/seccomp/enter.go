@@ -20,11 +20,15 @@ const (
 	handPlain    = 'p'
 )
 
+// IO is the option of Enter that adds reads and writes on sockets.
+const IO = "io"
+
 // Enter puts the calling process, which must be locked to its only thread of
 // interest, under the filter, and sends the listener to the other side of
-// control. From here on the calls of this thread wait for an answer.
-func Enter(control int) error {
-	arches, err := derive.Arches(runtime.GOARCH)
+// control. From here on the calls of this thread wait for an answer. options
+// is IO, to watch transfers on sockets too, or empty.
+func Enter(control int, options string) error {
+	arches, err := derive.Arches(runtime.GOARCH, options == IO)
 	if err != nil {
 		return err
 	}

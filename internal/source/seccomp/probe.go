@@ -16,7 +16,7 @@ import (
 // Probe tells whether this host can offer the source, without installing
 // anything: nil, or one line that says what is missing.
 func Probe() error {
-	if _, err := derive.Arches(runtime.GOARCH); err != nil {
+	if _, err := derive.Arches(runtime.GOARCH, false); err != nil {
 		return err
 	}
 	if err := kernel.NotificationsSupported(); err != nil {

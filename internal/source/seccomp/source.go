@@ -33,11 +33,12 @@ import (
 
 // Options of a source.
 type Options struct {
-	Context   uint64 // number of the context
-	Algorithm *tsem.Algorithm
-	Current   bool // ids as in the task's own user namespace
-	Abspath   bool // add absolute paths
-	Timestamp bool // add the wall-clock time
+	Context    uint64 // number of the context
+	Algorithm  *tsem.Algorithm
+	Current    bool // ids as in the task's own user namespace
+	Abspath    bool // add absolute paths
+	Timestamp  bool // add the wall-clock time
+	AllowURing bool // let io_uring through
 	// Notice is called with one line for the user, from any goroutine.
 	Notice func(string)
 	Log    *slog.Logger
@@ -70,7 +71,7 @@ func Attach(control int, opts Options) (*Source, error) {
 	if err := kernel.SyncWakeUp(listener); err != nil {
 		opts.Log.Debug("the kernel has no synchronous wake-up for seccomp", "error", err)
 	}
-	arches, err := derive.Arches(runtime.GOARCH)
+	arches, err := derive.Arches(runtime.GOARCH, true)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func newWorker() *worker { return &worker{turn: make(chan bool, 1)} }
 func (w *worker) run() (err error) {
 	s := w.s
 	w.deriver, err = derive.New(s.shared, derive.Options{
-		Algorithm: s.opts.Algorithm, Current: s.opts.Current, Abspath: s.opts.Abspath,
+		Algorithm: s.opts.Algorithm, Current: s.opts.Current, Abspath: s.opts.Abspath, AllowURing: s.opts.AllowURing,
 	})
 	if err != nil {
 		return err
@@ -113,10 +113,8 @@ func (w *worker) handle() unix.Errno {
 	if !kernel.Valid(s.listener, n.ID) {
 		return 0 // the task has died: what was read may be of another
 	}
-	if out.Refuse != 0 {
-		s.uring.Do(func() {
-			s.opts.Notice("io_uring is refused to the workload: what it does could not be seen (its programs fall back to ordinary calls)")
-		})
+	if out.URing {
+		s.tellURing(out.Refuse != 0)
 	}
 	if s.killable {
 		s.rec.record(t, &coe, out.Events)
@@ -126,6 +124,21 @@ func (w *worker) handle() unix.Errno {
 	w.begin(t, out.Exec)
 	s.rec.record(t, &coe, out.Events)
 	return out.Refuse
+}
+
+// tellURing says once what becomes of io_uring: it is refused, or what is done
+// with it is lost.
+func (s *Source) tellURing(refused bool) {
+	if !refused {
+		s.rec.lost(record.CauseIOURing, 0, false)
+	}
+	s.uring.Do(func() {
+		if refused {
+			s.opts.Notice("io_uring is refused to the workload: what it does could not be seen (programs fall back to ordinary calls; --allow-io-uring lets it through)")
+		} else {
+			s.opts.Notice("the workload uses io_uring: what it does with it is not seen")
+		}
+	})
 }
 
 // begin notes an exec before its task goes on.
