@@ -21,7 +21,8 @@ import (
 // Socket is one socket of the context.
 type Socket struct {
 	tsem.Sock
-	name unix.Sockaddr // where it listens, once asked
+	name     unix.Sockaddr // where it listens, once asked
+	accepted bool          // it came with its peer: accept made it
 }
 
 // Sockets knows which task made each socket. As with files, a socket has no
@@ -37,7 +38,8 @@ type Sockets struct {
 
 type pendingSocket struct {
 	maker *task.Task
-	fd    int32
+	fd    int32   // where it should come
+	used  []int32 // the descriptors that were open before, ascending
 	tsem.Sock
 }
 
@@ -48,11 +50,11 @@ func newSockets(size int) *Sockets {
 // Begin notes that t is about to make n sockets.
 func (s *Sockets) Begin(t *task.Task, n int, sock tsem.Sock) {
 	sock.Owner = t.TaskID
-	fds := freeDescriptors(t.TID, n)
+	used := descriptors(t.TID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, fd := range fds {
-		s.pending = append(s.pending, pendingSocket{t, fd, sock})
+	for _, fd := range lowestFree(used, n) {
+		s.pending = append(s.pending, pendingSocket{t, fd, used, sock})
 	}
 }
 
@@ -74,11 +76,32 @@ func (s *Sockets) settle(t *task.Task, want func(*pendingSocket) bool) {
 			kept = append(kept, p)
 			continue
 		}
-		if ino, err := socketInode(t.TID, p.fd); err == nil && s.known[ino] == nil {
-			s.known[ino] = s.describe(t, p.fd, p.Sock)
+		if s.take(t, p.fd, p.Sock) {
+			continue
+		}
+		// Another thread has that descriptor, or keeps it for a call that
+		// waits: look through those that are new.
+		for _, fd := range descriptors(t.TID) {
+			if _, old := slices.BinarySearch(p.used, fd); !old && s.take(t, fd, p.Sock) {
+				break
+			}
 		}
 	}
 	s.pending = kept
+}
+
+// take registers the socket at descriptor fd as sock, if it can be that.
+func (s *Sockets) take(t *task.Task, fd int32, sock tsem.Sock) bool {
+	ino, err := socketInode(t.TID, fd)
+	if err != nil || s.known[ino] != nil {
+		return false
+	}
+	made := s.describe(t, fd, sock)
+	if made.Family != sock.Family || made.Type != sock.Type || made.accepted {
+		return false
+	}
+	s.known[ino] = made
+	return true
 }
 
 // Find returns the socket behind descriptor fd of t. ENOTSOCK: it is none.
@@ -115,6 +138,10 @@ func (s *Sockets) describe(t *task.Task, fd int32, sock tsem.Sock) *Socket {
 		if v, err := unix.GetsockoptInt(n, unix.SOL_SOCKET, option); err == nil {
 			*field = int32(v)
 		}
+	}
+	if made.Family != unix.AF_UNIX {
+		_, err := unix.Getpeername(n)
+		made.accepted = err == nil
 	}
 	return made
 }
@@ -163,8 +190,8 @@ func socketInode(tid int, fd int32) (uint64, error) {
 	return st.Ino, nil
 }
 
-// freeDescriptors returns the n lowest descriptors that tid has free.
-func freeDescriptors(tid, n int) []int32 {
+// descriptors lists the open descriptors of tid, ascending.
+func descriptors(tid int) (used []int32) {
 	dir, err := os.Open(kernel.ProcPath(tid, "fd"))
 	if err != nil {
 		return nil
@@ -174,20 +201,23 @@ func freeDescriptors(tid, n int) []int32 {
 	if err != nil {
 		return nil
 	}
-	used := make([]int, 0, len(names))
 	for _, name := range names {
 		if fd, err := strconv.Atoi(name); err == nil {
-			used = append(used, fd)
+			used = append(used, int32(fd))
 		}
 	}
 	slices.Sort(used)
-	var free []int32
-	for fd := 0; len(free) < n; fd++ {
+	return used
+}
+
+// lowestFree returns the n lowest descriptors that are not in used.
+func lowestFree(used []int32, n int) (free []int32) {
+	for fd := int32(0); len(free) < n; fd++ {
 		if len(used) > 0 && used[0] == fd {
 			used = used[1:]
 			continue
 		}
-		free = append(free, int32(fd))
+		free = append(free, fd)
 	}
 	return free
 }

@@ -185,9 +185,11 @@ func readMount(l *Lens, t *task.Task, o *Object) *Mount {
 // readTable finds the mount by its number in the mount table of t, or in ours
 // where t stands on the same root, and returns the mount's source.
 func (m *Mount) readTable(l *Lens, t *task.Task, id uint64) (source string) {
-	file := "/proc/self/mountinfo"
+	file, root := "/proc/self/mountinfo", "/"
 	if p := l.place(t); !p.ours && p.mntns != l.World.mntns {
-		file = kernel.ProcPath(t.TID, "mountinfo")
+		// There mount points are told from the root directory of the task,
+		// which need not be that of its namespace.
+		file, root = kernel.ProcPath(t.TID, "mountinfo"), l.rootPath(t)
 	}
 	table, err := os.ReadFile(file)
 	if err != nil {
@@ -209,11 +211,28 @@ func (m *Mount) readTable(l *Lens, t *task.Task, id uint64) (source string) {
 		major, minor, _ := strings.Cut(f[2], ":")
 		m.Dev = tsem.Dev{Major: decimal(major), Minor: decimal(minor)}
 		m.root, m.point = unquote(f[3]), unquote(f[4])
+		if root != "/" {
+			m.point = root + strings.TrimSuffix(m.point, "/")
+		}
 		m.listed = true
 		m.FSType = f[sep+1]
 		return unquote(f[sep+2])
 	}
 	return ""
+}
+
+// rootPath is the path of t's root directory in its mount tree.
+func (l *Lens) rootPath(t *task.Task) string {
+	fd, err := l.root(t)
+	if err != nil {
+		return "/"
+	}
+	defer unix.Close(fd)
+	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return "/"
+	}
+	return path
 }
 
 func decimal(s string) uint32 {
