@@ -139,7 +139,7 @@ func (s *Sockets) describe(t *task.Task, fd int32, sock tsem.Sock) *Socket {
 			*field = int32(v)
 		}
 	}
-	if made.Family != unix.AF_UNIX {
+	if made.Type == unix.SOCK_STREAM && (made.Family == unix.AF_INET || made.Family == unix.AF_INET6) {
 		_, err := unix.Getpeername(n)
 		made.accepted = err == nil
 	}
