@@ -10,6 +10,7 @@ import (
 )
 
 //go:generate go run gen_numbers.go
+//go:generate go run gen_coverage.go
 
 // numbers has the number of a system call on each architecture, -1 where the
 // architecture lacks it.
