@@ -99,6 +99,13 @@ func (d *Deriver) Before(t *task.Task) {
 	d.shared.Sockets.Settle(t)
 }
 
+// Undo takes back what deriving the last call of t has noted: the call was
+// not made, or is made anew.
+func (d *Deriver) Undo(t *task.Task) {
+	d.shared.Created.Undo(t)
+	d.shared.Sockets.Undo(t)
+}
+
 // COE is the credentials of t in ids of the wanted user namespace.
 func (d *Deriver) COE(t *task.Task) tsem.COE {
 	coe := t.Status.COE

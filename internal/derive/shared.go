@@ -57,6 +57,7 @@ type pendingFile struct {
 	maker *task.Task
 	dir   int // O_PATH
 	name  string
+	key   creation
 	Origin
 }
 
@@ -74,9 +75,25 @@ func (c *Created) Begin(t *task.Task, dir *proc.Object, name []byte) Origin {
 	o := Origin{Owner: t.TaskID, Instance: c.counts[key]}
 	fd, err := unix.FcntlInt(uintptr(dir.FD), unix.F_DUPFD_CLOEXEC, 0)
 	if err == nil {
-		c.pending = append(c.pending, pendingFile{t, fd, string(name), o})
+		c.pending = append(c.pending, pendingFile{t, fd, string(name), key, o})
 	}
 	return o
+}
+
+// Undo takes back the creations of t that are pending: its call was not made.
+func (c *Created) Undo(t *task.Task) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kept := c.pending[:0]
+	for _, p := range c.pending {
+		if p.maker != t {
+			kept = append(kept, p)
+			continue
+		}
+		c.counts[p.key]--
+		unix.Close(p.dir)
+	}
+	c.pending = kept
 }
 
 // Origin tells who made o, if the context has.

@@ -58,6 +58,13 @@ func (s *Sockets) Begin(t *task.Task, n int, sock tsem.Sock) {
 	}
 }
 
+// Undo forgets the sockets that t was about to make: its call was not made.
+func (s *Sockets) Undo(t *task.Task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = slices.DeleteFunc(s.pending, func(p pendingSocket) bool { return p.maker == t })
+}
+
 // Settle finds the sockets that t has made: it is about to make another call.
 func (s *Sockets) Settle(t *task.Task) {
 	s.mu.Lock()

@@ -58,16 +58,15 @@ type group struct {
 
 // Registry is the tasks of one context.
 type Registry struct {
-	mu      sync.Mutex
-	n       int // digest size in bytes
-	tasks   map[int]*Task
-	groups  map[int]*group
-	tnum    uint64
-	ttd     uint64
-	widows  []*Task // dead tasks that left children nobody has seen
-	deaths  *deaths
-	buf     []byte
-	started bool
+	mu     sync.Mutex
+	n      int // digest size in bytes
+	tasks  map[int]*Task
+	groups map[int]*group
+	tnum   uint64
+	ttd    uint64
+	widows []*Task // dead tasks that left children nobody has seen
+	deaths *deaths
+	buf    []byte
 }
 
 // New makes the registry of a context whose digests have size bytes.
@@ -192,16 +191,9 @@ func (r *Registry) watchTask(t *Task) {
 
 // inherit gives a new task the identity of its maker.
 func (r *Registry) inherit(t *Task) {
-	if !r.started {
-		// The first task of the context has no past: identities depend on
-		// the workload alone.
-		r.started = true
-		t.Identity = Identity{TaskID: make(tsem.Digest, r.n), PTaskID: make(tsem.Digest, r.n)}
-		return
-	}
 	m := r.maker(t)
 	if m == nil {
-		t.Identity = Identity{TaskID: make(tsem.Digest, r.n), PTaskID: make(tsem.Digest, r.n)}
+		r.begin(t)
 		return
 	}
 	t.Identity = Identity{TaskID: m.TaskID, PTaskID: m.TaskID, TTD: m.TTD, PTTD: m.TTD}
@@ -212,6 +204,29 @@ func (r *Registry) inherit(t *Task) {
 	if m.cloning > 0 {
 		m.cloning--
 	}
+}
+
+// begin gives t no past: identities depend on the workload alone.
+func (r *Registry) begin(t *Task) {
+	t.Identity = Identity{TaskID: make(tsem.Digest, r.n), PTaskID: make(tsem.Digest, r.n)}
+}
+
+// Root registers a task that comes into the context from outside: the first
+// one, or one that a container runtime puts into a running container.
+func (r *Registry) Root(tid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bury()
+	if old := r.tasks[tid]; old != nil {
+		r.die(old)
+	}
+	t := &Task{TID: tid, watch: -1}
+	if t.Status.ReadStatus(tid, r.buf) != nil {
+		return
+	}
+	t.TGID = t.Status.TGID
+	r.begin(t)
+	r.enter(t)
 }
 
 // maker finds the task that made t. All threads of a group have the same

@@ -62,15 +62,35 @@ func (r *recorder) record(t *task.Task, coe *tsem.COE, events []derive.Event) {
 	if len(events) == 0 {
 		return
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.room()
+	r.add(t, coe, events)
+}
+
+// recordIf records only if let, which lets the task go on, says that it did.
+func (r *recorder) recordIf(let func() bool, t *task.Task, coe *tsem.COE, events []derive.Event) bool {
+	if len(events) == 0 {
+		return let()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.room()
+	if !let() {
+		return false
+	}
+	r.add(t, coe, events)
+	return true
+}
+
+// add is record with the lock held.
+func (r *recorder) add(t *task.Task, coe *tsem.COE, events []derive.Event) {
 	e := tsem.Event{
 		PID: uint32(t.TID), TNum: t.TNum, Context: r.contextID,
 		Process: t.Status.Comm[:t.Status.CommLen],
 		TTD:     t.TTD, PTTD: t.PTTD, TaskID: t.TaskID, PTaskID: t.PTaskID,
 		COE: *coe,
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.room()
 	for i := range events {
 		r.number++
 		e.Number = r.number

@@ -17,15 +17,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/derive"
-	"quixote-export/internal/kernel"
 	"quixote-export/internal/record"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
@@ -39,6 +38,9 @@ type Options struct {
 	Abspath    bool // add absolute paths
 	Timestamp  bool // add the wall-clock time
 	AllowURing bool // let io_uring through
+	// IncludeRuntime also records what the container runtime does between its
+	// filter and the container's first program.
+	IncludeRuntime bool
 	// Notice is called with one line for the user, from any goroutine.
 	Notice func(string)
 	Log    *slog.Logger
@@ -46,18 +48,21 @@ type Options struct {
 
 // Source is one context that is watched by its system calls.
 type Source struct {
-	opts     Options
-	listener int
-	killable bool
-	arches   map[uint32]derive.Arch
-	shared   *derive.Shared
-	rec      *recorder
-	relay    relay
-	started  atomic.Bool // the workload's first exec has been seen
-	working  sync.WaitGroup
-	done     chan struct{} // closed when no task carries the filter any longer
-	hangup   sync.Once
-	uring    sync.Once
+	opts    Options
+	arches  map[uint32]derive.Arch
+	shared  *derive.Shared
+	rec     *recorder
+	working sync.WaitGroup
+	done    chan struct{} // closed when no task carries a filter any longer
+	uring   sync.Once
+
+	listening *net.UnixListener // where a container runtime hands over listeners, or nil
+
+	mu      sync.Mutex
+	ports   map[*port]bool
+	sealed  bool  // no more ports will come
+	ended   bool  // the last one has gone
+	closing []int // listeners to close when all threads have ended
 }
 
 // Attach takes the listener that Enter sends through control, and begins to
@@ -67,15 +72,27 @@ func Attach(control int, opts Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{opts: opts, listener: listener, killable: killable, done: make(chan struct{})}
-	if err := kernel.SyncWakeUp(listener); err != nil {
-		opts.Log.Debug("the kernel has no synchronous wake-up for seccomp", "error", err)
+	s, err := newSource(opts)
+	if err != nil {
+		unix.Close(listener)
+		return nil, err
+	}
+	s.open(listener, killable)
+	s.Sealed()
+	return s, nil
+}
+
+func newSource(opts Options) (*Source, error) {
+	s := &Source{
+		opts:   opts,
+		arches: make(map[uint32]derive.Arch),
+		done:   make(chan struct{}),
+		ports:  make(map[*port]bool),
 	}
 	arches, err := derive.Arches(runtime.GOARCH, true)
 	if err != nil {
 		return nil, err
 	}
-	s.arches = make(map[uint32]derive.Arch)
 	for _, a := range arches {
 		s.arches[a.Audit] = a
 	}
@@ -87,13 +104,38 @@ func Attach(control int, opts Options) (*Source, error) {
 		return nil, err
 	}
 	s.rec = newRecorder(opts.Context, opts.Timestamp)
-	s.relay.start = s.start
-	first := newWorker()
-	s.relay.holder = first
-	s.start(first)
-	go s.watchEnd()
 	go s.watchTime()
 	return s, nil
+}
+
+// Sealed tells that no further listener will come: the source ends when the
+// last one has hung up.
+func (s *Source) Sealed() {
+	if s.listening != nil {
+		s.listening.Close()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sealed = true
+	s.settle()
+}
+
+// settle ends the source when there is nothing left to wait for. s.mu is held.
+func (s *Source) settle() {
+	if !s.sealed || s.ended || len(s.ports) > 0 {
+		return
+	}
+	s.ended = true
+	go func() {
+		s.working.Wait()
+		s.decideExecs()
+		s.rec.end(io.EOF)
+		s.shared.Tasks.Close()
+		for _, fd := range s.closing {
+			unix.Close(fd)
+		}
+		close(s.done)
+	}()
 }
 
 // receiveListener gets the descriptor and the kind of its filter.
@@ -138,48 +180,6 @@ func (s *Source) Done() <-chan struct{} { return s.done }
 // that says why.
 func (s *Source) DigestsMissing() map[string]uint64 { return s.shared.World.Digests.Missing() }
 
-// start runs a worker on a thread of its own.
-func (s *Source) start(w *worker) {
-	w.s = s
-	s.working.Add(1)
-	go func() {
-		defer s.working.Done()
-		// The thread's ids change while it works: it is never given back.
-		runtime.LockOSThread()
-		if err := w.run(); err != nil {
-			s.rec.end(err)
-			s.finish()
-		}
-	}()
-}
-
-// watchEnd waits until the last task is gone, and gets the receiving thread
-// out of its wait, which not every kernel does.
-func (s *Source) watchEnd() {
-	for !s.hungUp(-1) {
-	}
-	for {
-		s.relay.mu.Lock()
-		w := s.relay.holder
-		s.relay.mu.Unlock()
-		if tid := w.tid.Load(); tid != 0 {
-			unix.Tgkill(unix.Getpid(), int(tid), unix.SIGURG)
-		}
-		select {
-		case <-s.done:
-			return
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-// hungUp tells whether the listener has lost its last task.
-func (s *Source) hungUp(timeout int) bool {
-	p := []unix.PollFd{{Fd: int32(s.listener)}}
-	_, err := unix.Poll(p, timeout)
-	return err == nil && p[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
-}
-
 // watchTime passes the listener on when a call takes long, and decides execs
 // whose task makes no further call.
 func (s *Source) watchTime() {
@@ -190,7 +190,11 @@ func (s *Source) watchTime() {
 		case <-s.done:
 			return
 		case now := <-tick.C:
-			s.relay.check(now)
+			s.mu.Lock()
+			for p := range s.ports {
+				p.relay.check(now)
+			}
+			s.mu.Unlock()
 			if n%10 == 0 {
 				s.decideExecs()
 			}
@@ -219,19 +223,4 @@ func (s *Source) recordMappings(d *task.Decision, coe *tsem.COE) {
 		coe = &d.Task.Status.COE
 	}
 	s.rec.record(d.Task, coe, events)
-}
-
-// finish ends the source: the receiving thread has seen the last task go.
-func (s *Source) finish() {
-	s.hangup.Do(func() {
-		s.relay.stop()
-		go func() {
-			s.working.Wait()
-			s.decideExecs()
-			s.rec.end(io.EOF)
-			s.shared.Tasks.Close()
-			unix.Close(s.listener)
-			close(s.done)
-		}()
-	})
 }

@@ -15,36 +15,38 @@ import (
 	"quixote-export/internal/kernel"
 	"quixote-export/internal/record"
 	"quixote-export/internal/task"
+	"quixote-export/tsem"
 )
 
 // worker is a thread that receives and handles notifications.
 type worker struct {
-	s       *Source
+	p       *port
 	deriver *derive.Deriver
 	busy    atomic.Int64 // since when it handles a call, 0 if it does not
 	tid     atomic.Int32 // its thread id while it receives
 	turn    chan bool
 	n       kernel.Notification
+	derived derived
 }
 
 func newWorker() *worker { return &worker{turn: make(chan bool, 1)} }
 
 func (w *worker) run() (err error) {
-	s := w.s
+	p, s := w.p, w.p.s
 	w.deriver, err = derive.New(s.shared, derive.Options{
 		Algorithm: s.opts.Algorithm, Current: s.opts.Current, Abspath: s.opts.Abspath, AllowURing: s.opts.AllowURing,
 	})
 	if err != nil {
 		return err
 	}
-	for s.relay.take(w) {
+	for p.relay.take(w) {
 		w.tid.Store(int32(unix.Gettid()))
-		for s.relay.holds(w) {
-			switch err := kernel.Receive(s.listener, &w.n); err {
+		for p.relay.holds(w) {
+			switch err := kernel.Receive(p.listener, &w.n); err {
 			case nil:
 			case unix.ENOENT, unix.EINTR, unix.EAGAIN:
-				if s.hungUp(0) {
-					s.finish()
+				if p.hungUp(0) {
+					p.end()
 					return nil
 				}
 				continue
@@ -63,67 +65,90 @@ func (w *worker) run() (err error) {
 // answer handles one call and lets it go on. Whatever goes wrong here must not
 // leave the task waiting.
 func (w *worker) answer() {
-	s, id := w.s, w.n.ID
-	refuse := unix.Errno(0)
+	s, listener, id := w.p.s, w.p.listener, w.n.ID
+	answered := false
 	defer func() {
 		if p := recover(); p != nil {
-			s.opts.Log.Error("a system call could not be derived", "call", w.n.NR, "args", fmt.Sprintf("%x", w.n.Args), "panic", p, "stack", string(debug.Stack()))
+			s.opts.Log.Error("a system call could not be derived", "call", w.n.NR,
+				"args", fmt.Sprintf("%x", w.n.Args), "panic", p, "stack", string(debug.Stack()))
 			s.rec.lost(record.CauseNotDerived, 0, false)
-			kernel.Continue(s.listener, id)
-			return
 		}
-		if refuse != 0 {
-			kernel.Refuse(s.listener, id, refuse)
-			return
+		if !answered {
+			kernel.Continue(listener, id)
 		}
-		kernel.Continue(s.listener, id)
 	}()
-	refuse = w.handle()
+	c := w.handle()
+	if c == nil {
+		return
+	}
+	answered = true
+	if c.out.Refuse != 0 {
+		s.rec.record(c.task, &c.coe, c.out.Events)
+		kernel.Refuse(listener, id, c.out.Refuse)
+		return
+	}
+	if w.p.killable {
+		s.rec.record(c.task, &c.coe, c.out.Events)
+		kernel.Continue(listener, id)
+		return
+	}
+	// A signal may take the task out of the call, which is then made anew, or
+	// not at all: the answer tells.
+	if !s.rec.recordIf(func() bool { return kernel.Continue(listener, id) == nil }, c.task, &c.coe, c.out.Events) {
+		w.deriver.Undo(c.task)
+	}
 }
 
-// handle derives and records one call. The result is the error the call must
-// fail with, or 0.
-func (w *worker) handle() unix.Errno {
-	s, n := w.s, &w.n
+// derived is a call that has been handled.
+type derived struct {
+	task *task.Task
+	coe  tsem.COE
+	out  *derive.Outcome
+}
+
+// handle derives one call; nil when there is nothing to record of it.
+func (w *worker) handle() *derived {
+	s, n := w.p.s, &w.n
 	row := s.arches[n.Arch].Rows[n.NR]
 	if row == nil {
-		return 0
+		return nil
 	}
-	if !s.started.Load() {
-		// Until its first exec this is our own helper, not the workload.
+	if !w.p.started.Load() {
+		// Until its first exec this is our own helper or the container
+		// runtime, not the workload.
 		if row.Name != "execve" {
-			return 0
+			return nil
 		}
-		s.started.Store(true)
+		w.p.started.Store(true)
+		s.shared.Tasks.Root(int(n.TID))
 	}
 	t, decided, err := s.shared.Tasks.Current(int(n.TID))
 	if err != nil {
-		if kernel.Valid(s.listener, n.ID) {
+		if kernel.Valid(w.p.listener, n.ID) {
 			s.opts.Log.Error("a task cannot be looked at", "tid", n.TID, "call", row.Name, "error", err)
 			s.rec.lost(record.CauseTaskUnreadable, 0, false)
 		}
-		return 0
+		return nil
 	}
 	w.deriver.Before(t)
-	coe := w.deriver.COE(t)
+	c := &w.derived
+	c.task, c.coe = t, w.deriver.COE(t)
 	if decided != nil {
-		s.recordMappings(decided, &coe)
+		s.recordMappings(decided, &c.coe)
 	}
-	out := w.deriver.Derive(&derive.Call{Task: t, Row: row, Args: n.Args, Compat: s.arches[n.Arch].Compat})
-	if !kernel.Valid(s.listener, n.ID) {
-		return 0 // the task has died: what was read may be of another
+	c.out = w.deriver.Derive(&derive.Call{Task: t, Row: row, Args: n.Args, Compat: s.arches[n.Arch].Compat})
+	if !kernel.Valid(w.p.listener, n.ID) {
+		w.deriver.Undo(t)
+		return nil // the task has gone: what was read may be of another
 	}
-	if out.URing {
-		s.tellURing(out.Refuse != 0)
+	if c.out.URing {
+		s.tellURing(c.out.Refuse != 0)
 	}
-	if s.killable {
-		s.rec.record(t, &coe, out.Events)
-		w.begin(t, out.Exec)
-		return out.Refuse
+	if e := c.out.Exec; e != nil {
+		s.shared.Tasks.Leaving(t)
+		s.shared.Tasks.BeginExec(t, e)
 	}
-	w.begin(t, out.Exec)
-	s.rec.record(t, &coe, out.Events)
-	return out.Refuse
+	return c
 }
 
 // tellURing says once what becomes of io_uring: it is refused, or what is done
@@ -139,13 +164,4 @@ func (s *Source) tellURing(refused bool) {
 			s.opts.Notice("the workload uses io_uring: what it does with it is not seen")
 		}
 	})
-}
-
-// begin notes an exec before its task goes on.
-func (w *worker) begin(t *task.Task, e *task.Exec) {
-	if e == nil {
-		return
-	}
-	w.s.shared.Tasks.Leaving(t)
-	w.s.shared.Tasks.BeginExec(t, e)
 }

@@ -1,0 +1,150 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package seccomp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"quixote-export/internal/derive"
+)
+
+// Container begins to watch a container. It listens on the UNIX socket path,
+// on which the container runtime hands over the seccomp listener of each
+// process that it starts in the container (listenerPath of the OCI runtime
+// specification), and adds them to the context, until Sealed.
+func Container(path string, opts Options) (*Source, error) {
+	listening, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for the container runtime: %w", err)
+	}
+	s, err := newSource(opts)
+	if err != nil {
+		listening.Close()
+		return nil, err
+	}
+	s.listening = listening
+	go s.acceptListeners()
+	return s, nil
+}
+
+// acceptListeners takes over the listeners of the container's processes.
+func (s *Source) acceptListeners() {
+	for {
+		conn, err := s.listening.AcceptUnix()
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				s.opts.Log.Error("cannot accept the container runtime", "error", err)
+			}
+			return
+		}
+		listener, err := containerListener(conn)
+		conn.Close()
+		if err != nil {
+			s.opts.Notice(err.Error())
+			continue
+		}
+		s.open(listener, false)
+	}
+}
+
+// maxState bounds the description of the container that comes with a listener.
+const maxState = 1 << 20
+
+// containerListener receives one listener. The runtime sends the state of the
+// container with it, which is not needed: it names the descriptors, and a
+// runtime sends one.
+func containerListener(conn *net.UnixConn) (int, error) {
+	data := make([]byte, maxState)
+	oob := make([]byte, unix.CmsgSpace(4*16))
+	_, n, _, _, err := conn.ReadMsgUnix(data, oob)
+	if err != nil {
+		return -1, fmt.Errorf("cannot hear the container runtime: %w", err)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil {
+		return -1, fmt.Errorf("cannot understand the container runtime: %w", err)
+	}
+	var fds []int
+	for i := range messages {
+		if more, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			fds = append(fds, more...)
+		}
+	}
+	for i, fd := range fds {
+		unix.CloseOnExec(fd)
+		target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+		if err == nil && strings.Contains(target, "seccomp") {
+			for _, other := range slices.Delete(slices.Clone(fds), i, i+1) {
+				unix.Close(other)
+			}
+			return fd, nil
+		}
+	}
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	return -1, errors.New("the container runtime sent no seccomp listener (runc 1.1 or later is needed)")
+}
+
+// Trap is a call that the filter of a container must hand to us. Several of
+// one name are alternatives.
+type Trap struct {
+	Name string
+	Args []TrapArg // all must hold
+}
+
+// TrapArg is a condition on one argument, in the terms of the OCI runtime
+// specification: argument & Mask == Value for SCMP_CMP_MASKED_EQ, else the
+// argument compared with Value.
+type TrapArg struct {
+	Index       uint
+	Op          string
+	Value, Mask uint64
+}
+
+// Traps lists the calls of interest on this machine, 32-bit programs included.
+// With io, transfers on sockets are among them.
+func Traps(io bool) ([]Trap, error) {
+	arches, err := derive.Arches(runtime.GOARCH, io)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool)
+	var traps []Trap
+	for _, a := range arches {
+		for _, row := range a.Rows {
+			if seen[row.Name] {
+				continue
+			}
+			seen[row.Name] = true
+			traps = append(traps, conditions(row)...)
+		}
+	}
+	slices.SortFunc(traps, func(a, b Trap) int { return strings.Compare(a.Name, b.Name) })
+	return traps, nil
+}
+
+// conditions is what a trap is in the terms of a runtime. The mappings that are
+// of interest come as two alternatives.
+func conditions(row *derive.Row) []Trap {
+	switch row.Trap {
+	case derive.TrapMapped:
+		const noDescriptor = 0xffffffff
+		return []Trap{
+			{row.Name, []TrapArg{{Index: 4, Op: "SCMP_CMP_NE", Value: noDescriptor}}},
+			{row.Name, []TrapArg{{Index: 2, Op: "SCMP_CMP_MASKED_EQ", Mask: unix.PROT_EXEC, Value: unix.PROT_EXEC}}},
+		}
+	case derive.TrapName:
+		return []Trap{{row.Name, []TrapArg{{Index: 0, Op: "SCMP_CMP_EQ", Value: prSetName}}}}
+	}
+	return []Trap{{Name: row.Name}}
+}

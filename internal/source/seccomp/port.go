@@ -1,0 +1,99 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package seccomp
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"quixote-export/internal/kernel"
+)
+
+// port is one listener: the tasks that carry one filter. A command has one, a
+// container one for each process that the runtime starts in it.
+type port struct {
+	s        *Source
+	listener int
+	killable bool // only fatal signals interrupt a task that waits
+	relay    relay
+	started  atomic.Bool // the first exec has been seen: what acts is the workload
+	gone     chan struct{}
+}
+
+// open begins to receive from a listener.
+func (s *Source) open(listener int, killable bool) {
+	if err := kernel.SyncWakeUp(listener); err != nil {
+		s.opts.Log.Debug("the kernel has no synchronous wake-up for seccomp", "error", err)
+	}
+	p := &port{s: s, listener: listener, killable: killable, gone: make(chan struct{})}
+	p.started.Store(s.opts.IncludeRuntime)
+	p.relay.start = p.start
+	first := newWorker()
+	p.relay.holder = first
+	s.mu.Lock()
+	s.ports[p] = true
+	s.mu.Unlock()
+	p.start(first)
+	go p.watchEnd()
+}
+
+// start runs a worker on a thread of its own.
+func (p *port) start(w *worker) {
+	w.p = p
+	p.s.working.Add(1)
+	go func() {
+		defer p.s.working.Done()
+		// The thread's ids change while it works: it is never given back.
+		runtime.LockOSThread()
+		if err := w.run(); err != nil {
+			p.s.rec.end(err)
+			p.end()
+		}
+	}()
+}
+
+// watchEnd waits until the last task is gone, and gets the receiving thread
+// out of its wait, which not every kernel does.
+func (p *port) watchEnd() {
+	for !p.hungUp(-1) {
+	}
+	for {
+		p.relay.mu.Lock()
+		w := p.relay.holder
+		p.relay.mu.Unlock()
+		if tid := w.tid.Load(); tid != 0 {
+			unix.Tgkill(unix.Getpid(), int(tid), unix.SIGURG)
+		}
+		select {
+		case <-p.gone:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// hungUp tells whether the listener has lost its last task.
+func (p *port) hungUp(timeout int) bool {
+	fds := []unix.PollFd{{Fd: int32(p.listener)}}
+	_, err := unix.Poll(fds, timeout)
+	return err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+}
+
+// end gives the port up: the receiving thread has seen its last task go.
+func (p *port) end() {
+	s := p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ports[p] {
+		return
+	}
+	p.relay.stop()
+	delete(s.ports, p)
+	s.closing = append(s.closing, p.listener)
+	close(p.gone)
+	s.settle()
+}
