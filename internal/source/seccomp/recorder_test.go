@@ -1,0 +1,110 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package seccomp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"testing"
+
+	"quixote-export/internal/derive"
+	"quixote-export/internal/record"
+	"quixote-export/internal/task"
+	"quixote-export/tsem"
+)
+
+func openEvent() []derive.Event {
+	return []derive.Event{{Type: tsem.FileOpen, Cell: &tsem.FileCell{}}}
+}
+
+func TestRecorderNumbers(t *testing.T) {
+	r := newRecorder(7, false)
+	who := &task.Task{TID: 1}
+	coe := &tsem.COE{}
+	r.record(who, coe, openEvent())
+	r.lost(record.CauseNotDerived, 3, true)
+	r.record(who, coe, append(openEvent(), openEvent()...))
+	if r.recordIf(func() bool { return false }, who, coe, openEvent()) {
+		t.Error("an event was recorded though its call was not made")
+	}
+	r.recordIf(func() bool { return true }, who, coe, openEvent())
+	r.end(io.EOF)
+	b, err := r.next(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var numbers []uint64
+	var p tsem.Parser
+	for i := range b.Len() {
+		rec, err := p.Parse(b.Record(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.Kind == tsem.KindLost {
+			if !bytes.Contains(b.Record(i), []byte(`"after": "1", "count": "3", "cause": "not_derived"`)) {
+				t.Errorf("the loss is %s", b.Record(i))
+			}
+			continue
+		}
+		numbers = append(numbers, rec.Event.Number)
+	}
+	want := []uint64{1, 5, 6, 7}
+	if len(numbers) != len(want) {
+		t.Fatalf("numbers %v, want %v", numbers, want)
+	}
+	for i := range want {
+		if numbers[i] != want[i] {
+			t.Fatalf("numbers %v, want %v", numbers, want)
+		}
+	}
+	if n, exact := r.lostSoFar().Total(); n != 3 || !exact {
+		t.Errorf("lost %d, exact %v", n, exact)
+	}
+	if _, err := r.next(context.Background()); err != io.EOF {
+		t.Errorf("the end is %v", err)
+	}
+}
+
+// A task whose event finds no room waits until the exporter has taken what is
+// there; nothing is dropped.
+func TestRecorderWaitsForRoom(t *testing.T) {
+	r := newRecorder(1, false)
+	who := &task.Task{TID: 1}
+	r.filling.Buf = append(r.filling.Buf, make([]byte, maxHeld)...)
+	r.filling.EndRecord(0)
+	done := make(chan bool)
+	go func() {
+		r.record(who, &tsem.COE{}, openEvent())
+		close(done)
+	}()
+	select {
+	case <-done:
+		t.Fatal("an event was kept beyond the bound")
+	default:
+	}
+	if _, err := r.next(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	b, err := r.next(context.Background())
+	if err != nil || b.Len() != 1 {
+		t.Fatalf("got %v, %v", b, err)
+	}
+}
+
+func TestRecorderHeedsItsContext(t *testing.T) {
+	r := newRecorder(1, false)
+	ctx, cancel := context.WithCancel(context.Background())
+	failed := make(chan error)
+	go func() {
+		_, err := r.next(ctx)
+		failed <- err
+	}()
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
