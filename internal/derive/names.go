@@ -219,6 +219,7 @@ func unlink(d *Deriver, c *Call) error {
 	case o.Stat.Mnt_id != dir.Stat.Mnt_id:
 		return unix.EBUSY
 	}
+	d.shared.Created.Removing(c.Task, o)
 	d.emit(tsem.InodeUnlink, &tsem.RemoveCell{Dir: d.inode(c, dir), Dentry: d.dentry(c, o, byMaker)})
 	return nil
 }
@@ -246,6 +247,7 @@ func rmdir(d *Deriver, c *Call) error {
 	case o.Stat.Mnt_id != dir.Stat.Mnt_id:
 		return unix.EBUSY
 	}
+	d.shared.Created.Removing(c.Task, o)
 	d.emit(tsem.InodeRmdir, &tsem.RemoveCell{Dir: d.inode(c, dir), Dentry: d.dentry(c, o, byMaker)})
 	return nil
 }
@@ -316,6 +318,7 @@ func rename(d *Deriver, c *Call) error {
 	}
 	if exists {
 		cell.New = d.dentry(c, target, byTask)
+		d.shared.Created.Removing(c.Task, target)
 	}
 	if exchange {
 		d.emit(tsem.InodeRename, &tsem.RenameCell{OldDir: cell.NewDir, Old: cell.New, NewDir: cell.OldDir, New: cell.Old})

@@ -28,7 +28,7 @@ func NewShared(alg *tsem.Algorithm, tasks *task.Registry) (*Shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Shared{World: world, Tasks: tasks, Created: newCreated(), Sockets: newSockets(alg.Size)}, nil
+	return &Shared{World: world, Tasks: tasks, Created: newCreated(), Sockets: newSockets(alg.Size, tasks)}, nil
 }
 
 // Origin tells who made a file, and as which of its creations in the
@@ -46,7 +46,20 @@ type Created struct {
 	origins map[proc.InodeID]Origin
 	counts  map[creation]uint64
 	pending []pendingFile
+	dying   []dyingFile
+	removed []proc.InodeID // the last ones that were removed, oldest first
 }
+
+// dyingFile is a file whose last name may be about to be removed.
+type dyingFile struct {
+	by *task.Task
+	fd int // O_PATH
+	id proc.InodeID
+}
+
+// maxRemoved is how many files are remembered beyond their removal: those that
+// are still open can have events.
+const maxRemoved = 4096
 
 type creation struct {
 	dir   proc.InodeID
@@ -94,6 +107,41 @@ func (c *Created) Undo(t *task.Task) {
 		unix.Close(p.dir)
 	}
 	c.pending = kept
+	c.bury(t, false)
+}
+
+// Removing notes that t is about to remove a name of o.
+func (c *Created) Removing(t *task.Task, o *proc.Object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := o.ID()
+	if _, ok := c.origins[id]; !ok || o.Stat.Nlink > 1 && !o.IsDir() {
+		return
+	}
+	if fd, err := unix.FcntlInt(uintptr(o.FD), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		c.dying = append(c.dying, dyingFile{t, fd, id})
+	}
+}
+
+// bury forgets, in time, the files that t was about to remove, if it did.
+func (c *Created) bury(t *task.Task, look bool) {
+	kept := c.dying[:0]
+	for _, f := range c.dying {
+		if f.by != t {
+			kept = append(kept, f)
+			continue
+		}
+		var st unix.Statx_t
+		if look && unix.Statx(f.fd, "", unix.AT_EMPTY_PATH, unix.STATX_NLINK, &st) == nil && st.Nlink == 0 {
+			c.removed = append(c.removed, f.id)
+		}
+		unix.Close(f.fd)
+	}
+	c.dying = kept
+	for len(c.removed) > maxRemoved {
+		delete(c.origins, c.removed[0])
+		c.removed = c.removed[1:]
+	}
 }
 
 // Origin tells who made o, if the context has.
@@ -115,6 +163,9 @@ func (c *Created) Settle(t *task.Task) {
 	defer c.mu.Unlock()
 	if len(c.pending) > 0 {
 		c.settle(t)
+	}
+	if len(c.dying) > 0 {
+		c.bury(t, true)
 	}
 }
 

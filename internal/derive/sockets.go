@@ -34,6 +34,8 @@ type Sockets struct {
 	size    int // of a digest, in bytes
 	known   map[uint64]*Socket
 	pending []pendingSocket
+	limit   int // how many are known when those that are gone are looked for
+	tasks   *task.Registry
 }
 
 type pendingSocket struct {
@@ -43,8 +45,30 @@ type pendingSocket struct {
 	tsem.Sock
 }
 
-func newSockets(size int) *Sockets {
-	return &Sockets{size: size, known: make(map[uint64]*Socket)}
+const fewSockets = 4096
+
+func newSockets(size int, tasks *task.Registry) *Sockets {
+	return &Sockets{size: size, known: make(map[uint64]*Socket), limit: fewSockets, tasks: tasks}
+}
+
+// remember adds a socket, and now and then forgets those that no task of the
+// context has open any longer.
+func (s *Sockets) remember(ino uint64, sock *Socket) {
+	s.known[ino] = sock
+	if len(s.known) <= s.limit {
+		return
+	}
+	open := make(map[uint64]*Socket)
+	for _, pid := range s.tasks.Processes() {
+		for _, fd := range descriptors(pid) {
+			if n, err := socketInode(pid, fd); err == nil && s.known[n] != nil {
+				open[n] = s.known[n]
+			}
+		}
+	}
+	open[ino] = sock
+	s.known = open
+	s.limit = 2*len(open) + fewSockets
 }
 
 // Begin notes that t is about to make n sockets.
@@ -107,7 +131,7 @@ func (s *Sockets) take(t *task.Task, fd int32, sock tsem.Sock) bool {
 	if made.Family != sock.Family || made.Type != sock.Type || made.accepted {
 		return false
 	}
-	s.known[ino] = made
+	s.remember(ino, made)
 	return true
 }
 
@@ -128,7 +152,7 @@ func (s *Sockets) Find(l *proc.Lens, t *task.Task, fd int32) (*Socket, error) {
 		return known, nil
 	}
 	made := s.describe(t, fd, tsem.Sock{Owner: make(tsem.Digest, s.size)})
-	s.known[ino] = made
+	s.remember(ino, made)
 	return made, nil
 }
 
