@@ -4,6 +4,7 @@
 # make        builds ./quixote-export
 # make demo   builds, exports a small real workload and shows what came of it
 # make test   installs what the tests need, and runs them all
+# make bench  measures what being watched costs, beside strace
 # make fuzz   fuzzes each target for FUZZTIME
 # make man    makes the manual page from its Markdown
 # make generate  makes everything that is generated
@@ -13,7 +14,7 @@ export GOTOOLCHAIN = local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 60s
 
-.PHONY: all build demo test fuzz man generate install clean
+.PHONY: all build demo test bench fuzz man generate install clean
 
 all: build
 
@@ -25,6 +26,9 @@ demo: build
 
 test:
 	scripts/test
+
+bench: build
+	go run ./scripts/bench -program ./quixote-export
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
