@@ -70,6 +70,7 @@ type Deriver struct {
 	out     Outcome
 	objects [4]proc.Object
 	paths   [2][]byte
+	begun   []pendingBPF // what the last call derived has shown to be made
 }
 
 // New makes the deriver of the calling thread, which must stay locked.
@@ -97,6 +98,8 @@ func (d *Deriver) Before(t *task.Task) {
 	}
 	d.shared.Created.Settle(t)
 	d.shared.Sockets.Settle(t)
+	d.shared.IPC.Settle(d.lens, t)
+	d.shared.Mounts.Settle(t)
 }
 
 // Undo takes back what deriving the last call of t has noted: the call was
@@ -104,6 +107,9 @@ func (d *Deriver) Before(t *task.Task) {
 func (d *Deriver) Undo(t *task.Task) {
 	d.shared.Created.Undo(t)
 	d.shared.Sockets.Undo(t)
+	d.shared.IPC.Undo(t)
+	d.shared.Mounts.Undo(t)
+	d.shared.BPF.Undo(t, d.begun)
 }
 
 // COE is the credentials of t in ids of the wanted user namespace.
@@ -125,6 +131,7 @@ func (d *Deriver) COE(t *task.Task) tsem.COE {
 // call.
 func (d *Deriver) Derive(c *Call) *Outcome {
 	d.out = Outcome{Events: d.out.Events[:0]}
+	d.late(c)
 	if c.Row.derive != nil {
 		err := c.Row.derive(d, c)
 		if err == errUnreadable {

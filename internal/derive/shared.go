@@ -20,6 +20,9 @@ type Shared struct {
 	Tasks   *task.Registry
 	Created *Created
 	Sockets *Sockets
+	IPC     *IPC
+	Mounts  *Mounts
+	BPF     *BPF
 }
 
 // NewShared makes the common knowledge of one context.
@@ -28,7 +31,10 @@ func NewShared(alg *tsem.Algorithm, tasks *task.Registry) (*Shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Shared{World: world, Tasks: tasks, Created: newCreated(), Sockets: newSockets(alg.Size, tasks)}, nil
+	return &Shared{
+		World: world, Tasks: tasks, Created: newCreated(), Sockets: newSockets(alg.Size, tasks),
+		IPC: newIPC(alg.Size), Mounts: newMounts(), BPF: newBPF(),
+	}, nil
 }
 
 // Origin tells who made a file, and as which of its creations in the
