@@ -24,7 +24,6 @@ var unseen = map[tsem.Type]string{
 	tsem.Capable:             "the kernel checks capabilities in the midst of calls, on ways that only it knows",
 	tsem.KernelModuleRequest: "the kernel asks for a module by itself, when it misses one",
 	tsem.InodeKillpriv:       "a write or another change takes file capabilities away, as the file system goes about it",
-	tsem.TunDevOpen:          "the hook is called for a device whose kind shows only inside the driver",
 }
 
 // Coverage lists every event type that TSEM exports, in the order of the

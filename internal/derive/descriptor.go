@@ -38,7 +38,7 @@ func ioctl(d *Deriver, c *Call) error {
 		kind = tsem.FileIoctlCompat
 	}
 	d.emit(kind, &tsem.FileCmdCell{File: f, Cmd: uint32(c.Args[1])})
-	return nil
+	return d.tun(c, o, uint32(c.Args[1]), c.Args[2])
 }
 
 // Commands of fcntl that the packages of the standard library leave out.

@@ -90,6 +90,7 @@ func (d *Deriver) openPath(c *Call, dirfd int32, path []byte, flags, mode uint32
 // files have events.
 func (d *Deriver) openExisting(c *Call, o *proc.Object, flags uint32) error {
 	if !o.IsRegular() || flags&unix.O_DIRECTORY != 0 {
+		d.openLog(c, o, flags)
 		return unix.ENOTDIR
 	}
 	if flags&unix.O_CREAT != 0 && !d.mayOpenInSticky(c, o) {
@@ -118,6 +119,7 @@ func (d *Deriver) openExisting(c *Call, o *proc.Object, flags uint32) error {
 		return unix.EPERM
 	}
 	d.emit(tsem.FileOpen, &tsem.FileCell{File: d.file(c, o, flags)})
+	d.openLog(c, o, flags)
 	if flags&unix.O_TRUNC != 0 {
 		d.setattr(c, o, tsem.SetattrCell{Valid: attrSize | attrMtime | attrCtime | attrOpen | attrFile})
 	}

@@ -11,10 +11,11 @@ import (
 
 // fileRows is the calls about files, names and attributes.
 func fileRows() []Row {
-	openTypes := types(tsem.FileOpen, tsem.InodeCreate, tsem.InodeSetattr)
+	openTypes := types(tsem.FileOpen, tsem.InodeCreate, tsem.InodeSetattr, tsem.Syslog)
 	execTypes := types(tsem.FileOpen, tsem.MmapFile)
 	setattrTypes := types(tsem.InodeSetattr)
 	getattrTypes := types(tsem.InodeGetattr)
+	ioctlTypes := types(tsem.FileIoctl, tsem.FileIoctlCompat, tsem.TunDevCreate, tsem.TunDevOpen, tsem.TunDevAttach, tsem.TunDevAttachQueue)
 	return []Row{
 		// Opening.
 		at(Row{Name: "open", Events: openTypes, derive: open}, none, 0, none, none, none, 1, 2),
@@ -83,7 +84,7 @@ func fileRows() []Row {
 		at(Row{Name: "removexattrat", Events: types(tsem.InodeRemovexattr), derive: removexattr}, 0, 1, none, none, none, 2, 3),
 
 		// Descriptors.
-		at(Row{Name: "ioctl", Events: types(tsem.FileIoctl, tsem.FileIoctlCompat), derive: ioctl}),
+		at(Row{Name: "ioctl", Events: ioctlTypes, derive: ioctl}),
 		at(Row{Name: "fcntl", Events: types(tsem.FileFcntl, tsem.FileLock), derive: fcntl}),
 		at(Row{Name: "flock", Events: types(tsem.FileLock), derive: flock}),
 		at(Row{Name: "pidfd_getfd", Events: types(tsem.FileReceive), derive: pidfdGetfd}),

@@ -23,6 +23,7 @@ type Shared struct {
 	IPC     *IPC
 	Mounts  *Mounts
 	BPF     *BPF
+	Queues  *Queues
 }
 
 // NewShared makes the common knowledge of one context.
@@ -33,7 +34,7 @@ func NewShared(alg *tsem.Algorithm, tasks *task.Registry) (*Shared, error) {
 	}
 	return &Shared{
 		World: world, Tasks: tasks, Created: newCreated(), Sockets: newSockets(alg.Size, tasks),
-		IPC: newIPC(alg.Size), Mounts: newMounts(), BPF: newBPF(),
+		IPC: newIPC(alg.Size), Mounts: newMounts(), BPF: newBPF(), Queues: newQueues(),
 	}, nil
 }
 

@@ -37,13 +37,19 @@ func (d *Deriver) useLog(c *Call, kind int32) error {
 func (d *Deriver) openLog(c *Call, o *proc.Object, flags uint32) {
 	const kmsgMajor, kmsgMinor = 1, 11
 	switch {
-	case o.Stat.Mode&unix.S_IFMT == unix.S_IFCHR:
-		if o.Stat.Rdev_major == kmsgMajor && o.Stat.Rdev_minor == kmsgMinor && flags&unix.O_ACCMODE != unix.O_WRONLY {
+	case o.Stat.Mode&unix.S_IFMT == unix.S_IFCHR && o.Stat.Rdev_major == kmsgMajor && o.Stat.Rdev_minor == kmsgMinor:
+		mode := uint32(unix.R_OK)
+		switch flags & unix.O_ACCMODE {
+		case unix.O_RDONLY:
+		case unix.O_WRONLY:
+			return // to write to it is free
+		default:
+			mode |= unix.W_OK
+		}
+		if flags&unix.O_DIRECTORY == 0 && !o.Mount.NoDev && d.lens.MayAccess(c.Task, o, mode) {
 			d.useLog(c, syslogReadAll)
 		}
-	case o.Mount.Magic == unix.PROC_SUPER_MAGIC && o.IsRegular():
-		if string(o.RelativePath("").Pathname) == "/kmsg" {
-			d.useLog(c, syslogOpen)
-		}
+	case o.IsRegular() && o.Mount.Magic == unix.PROC_SUPER_MAGIC && string(o.RelativePath("").Pathname) == "/kmsg":
+		d.useLog(c, syslogOpen)
 	}
 }

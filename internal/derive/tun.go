@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +31,7 @@ const (
 	tunNAPIFrags   = 0x0020
 	tunMultiQueue  = 0x0100
 	tunAttachQueue = 0x0200
+	tunDetachQueue = 0x0400
 	tunExclusive   = 0x8000
 	tunIsTun       = 0x0001
 	tunIsTap       = 0x0002
@@ -48,18 +50,12 @@ func (d *Deriver) tun(c *Call, o *proc.Object, cmd uint32, arg uint64) error {
 		return err
 	}
 	flags := uint32(binary.NativeEndian.Uint16(request[unix.IFNAMSIZ:]))
-	if d.tunTied(c) {
-		return unix.EEXIST
-	}
+	tied := d.tunTied(c)
 	if cmd == tunSetQueue {
-		// A queue that was set aside is not seen: whoever asks is taken to
-		// have one.
-		if flags&tunAttachQueue == 0 {
-			return unix.EINVAL
-		}
-		d.emit(tsem.TunDevAttachQueue, &tsem.SockCell{Sock: tsem.Sock{Owner: d.opts.Algorithm.Zero()}})
-		d.emit(tsem.TunDevAttach, &tsem.EmptyCell{})
-		return nil
+		return d.tunQueue(c, tied, flags)
+	}
+	if tied {
+		return unix.EEXIST
 	}
 	if flags&tunNAPIFrags != 0 {
 		if !d.lens.Capable(c.Task, unix.CAP_NET_ADMIN) {
@@ -81,6 +77,41 @@ func (d *Deriver) tun(c *Call, o *proc.Object, cmd uint32, arg uint64) error {
 		return unix.EINVAL
 	}
 	d.emit(tsem.TunDevAttach, &tsem.EmptyCell{})
+	return nil
+}
+
+// Queues knows the descriptors whose queue of a tun device has been set aside,
+// which nothing shows.
+type Queues struct {
+	mu    sync.Mutex
+	aside map[descriptor]bool
+}
+
+func newQueues() *Queues { return &Queues{aside: make(map[descriptor]bool)} }
+
+// set notes whether the queue of a descriptor is set aside, and tells whether
+// it was.
+func (q *Queues) set(at descriptor, aside bool) (was bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	was = q.aside[at]
+	delete(q.aside, at)
+	if aside {
+		q.aside[at] = true
+	}
+	return was
+}
+
+// tunQueue emits the return of a queue to its interface.
+func (d *Deriver) tunQueue(c *Call, tied bool, flags uint32) error {
+	at := descriptor{c.Task.TGID, c.arg(0)}
+	switch {
+	case flags&tunAttachQueue != 0 && tied && d.shared.Queues.set(at, false):
+		d.emit(tsem.TunDevAttachQueue, &tsem.SockCell{Sock: tsem.Sock{Owner: d.opts.Algorithm.Zero()}})
+		d.emit(tsem.TunDevAttach, &tsem.EmptyCell{})
+	case flags&(tunAttachQueue|tunDetachQueue) == tunDetachQueue && tied:
+		d.shared.Queues.set(at, true)
+	}
 	return nil
 }
 
