@@ -151,7 +151,7 @@ func (d *Deriver) unmounting(c *Call) error {
 	switch {
 	case !d.mayMount(c):
 		return unix.EPERM
-	case !o.IsMountRoot(), !o.Mount.Listed():
+	case !o.IsMountRoot(), !o.Mount.Listed(), d.lens.Locked(c.Task, o.Mount):
 		return unix.EINVAL
 	case flags&unix.MNT_FORCE != 0 && !d.mayConfigure(c, o):
 		return unix.EPERM

@@ -40,6 +40,11 @@ func systemRows() []Row {
 		at(Row{Name: "msgsnd", Events: types(tsem.MsgQueueMsgsnd, tsem.MsgQueueMsgrcv, tsem.IPCPermission), derive: msgsnd}),
 		at(Row{Name: "msgrcv", Events: types(tsem.MsgQueueMsgrcv, tsem.IPCPermission), derive: msgrcv}),
 
+		// Keys.
+		at(Row{Name: "add_key", Events: types(tsem.KeyAlloc, tsem.KeyPermission), derive: addKey}),
+		at(Row{Name: "request_key", Events: types(tsem.KeyPermission, tsem.KeyAlloc), derive: requestKey}),
+		at(Row{Name: "keyctl", Events: types(tsem.KeyPermission, tsem.KeyAlloc), derive: keyctl}),
+
 		// Programs and modules for the kernel, and its log.
 		at(Row{Name: "bpf", Events: types(tsem.BPF, tsem.BPFMap, tsem.BPFProg), derive: bpf}),
 		at(Row{Name: "init_module", Events: types(tsem.KernelLoadData), derive: initModule}),

@@ -155,6 +155,27 @@ func (l *Lens) Foreign(t *task.Task, dev tsem.Dev) bool {
 	return err == nil && !strings.Contains(string(table), " "+devNumber(dev)+" ")
 }
 
+// Locked tells whether t, in a user namespace of its own, must leave the mount
+// where it is: it came there from outside, as its place in our own tree shows.
+func (l *Lens) Locked(t *task.Task, m *Mount) bool {
+	p := l.place(t)
+	if p.idmap == nil || p.mntns == l.World.mntns || !m.listed || m.point == "/" {
+		return false
+	}
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	number := devNumber(m.Dev)
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line)
+		if len(f) > 4 && f[2] == number && unquote(f[3]) == m.root && unquote(f[4]) == m.point {
+			return true
+		}
+	}
+	return false
+}
+
 // Listed tells whether the mount is in the mount namespace in which it was
 // looked for.
 func (m *Mount) Listed() bool { return m.listed }
