@@ -136,7 +136,7 @@ func (c *Created) Removing(t *task.Task, o *proc.Object) {
 func (c *Created) bury(t *task.Task, look bool) {
 	kept := c.dying[:0]
 	for _, f := range c.dying {
-		if f.by != t && !f.by.Dead() {
+		if f.by != t {
 			kept = append(kept, f)
 			continue
 		}
@@ -185,9 +185,8 @@ func (c *Created) settle(done *task.Task) {
 	for _, p := range c.pending {
 		var o proc.Object
 		const mask = unix.STATX_INO | unix.STATX_BTIME
-		gone := p.maker == done || p.maker.Dead()
 		err := unix.Statx(p.dir, p.name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, mask, &o.Stat)
-		if err != nil && !gone {
+		if err != nil && p.maker != done {
 			kept = append(kept, p)
 			continue
 		}
