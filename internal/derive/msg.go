@@ -25,7 +25,7 @@ func msgget(d *Deriver, c *Call) error {
 // msgctl is msgctl.
 func msgctl(d *Deriver, c *Call) error {
 	const stat, statAny = 11, 13
-	return d.ctl(c, kernel.MessageQueue, tsem.MsgQueueMsgctl, c.arg(0), c.command(1), stat, statAny, c.Args[2],
+	return d.ctl(c, kernel.MessageQueue, tsem.MsgQueueMsgctl, c.arg(0), c.arg(1), stat, statAny, c.Args[2],
 		func(uint64) error { return unix.EINVAL })
 }
 

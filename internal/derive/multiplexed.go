@@ -48,6 +48,7 @@ func ipc(d *Deriver, c *Call) error {
 		msgsnd, msgrcv, msgget, msgctl    = 11, 12, 13, 14
 		shmat, shmdt, shmget, shmctl      = 21, 22, 23, 24
 		callBits                          = 0xffff
+		newForm                           = 0x100 // IPC_64, a mark on commands
 	)
 	call, version := uint32(c.Args[0])&callBits, uint32(c.Args[0])>>16
 	first, second, third, ptr, fifth := c.Args[1], c.Args[2], c.Args[3], c.Args[4], c.Args[5]
@@ -66,7 +67,7 @@ func ipc(d *Deriver, c *Call) error {
 	case semget:
 		return d.as(c, "semget", [6]uint64{first, second, third})
 	case semctl:
-		return d.as(c, "semctl", [6]uint64{first, second, third, word(ptr)})
+		return d.as(c, "semctl", [6]uint64{first, second, third &^ newForm, word(ptr)})
 	case msgsnd:
 		return d.as(c, "msgsnd", [6]uint64{first, ptr, second, third})
 	case msgrcv:
@@ -77,13 +78,13 @@ func ipc(d *Deriver, c *Call) error {
 	case msgget:
 		return d.as(c, "msgget", [6]uint64{first, second})
 	case msgctl:
-		return d.as(c, "msgctl", [6]uint64{first, second, ptr})
+		return d.as(c, "msgctl", [6]uint64{first, second &^ newForm, ptr})
 	case shmat:
 		return d.as(c, "shmat", [6]uint64{first, ptr, second})
 	case shmget:
 		return d.as(c, "shmget", [6]uint64{first, second, third})
 	case shmctl:
-		return d.as(c, "shmctl", [6]uint64{first, second, ptr})
+		return d.as(c, "shmctl", [6]uint64{first, second &^ newForm, ptr})
 	case shmdt:
 		return nil
 	}

@@ -5,6 +5,7 @@ package derive
 
 import (
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -179,10 +180,11 @@ func (d *Deriver) turnOnQuota(c *Call, sb *proc.Superblock) error {
 
 // isQuotaOption tells whether a mount option turns quotas on.
 func isQuotaOption(option string) bool {
-	for _, on := range []string{"quota", "usrquota", "grpquota", "prjquota", "usrjquota=", "grpjquota="} {
-		if option == on || on[len(on)-1] == '=' && len(option) > len(on) && option[:len(on)] == on {
-			return true
-		}
+	switch name, file, _ := strings.Cut(option, "="); name {
+	case "quota", "usrquota", "grpquota", "prjquota":
+		return true
+	case "usrjquota", "grpjquota":
+		return file != ""
 	}
 	return false
 }

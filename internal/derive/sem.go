@@ -40,7 +40,7 @@ const (
 
 // semctl is semctl.
 func semctl(d *Deriver, c *Call) error {
-	id, number, cmd, value := c.arg(0), c.arg(1), c.command(2), c.arg(3)
+	id, number, cmd, value := c.arg(0), c.arg(1), c.arg(2), c.arg(3)
 	return d.ctl(c, kernel.Semaphores, tsem.SemSemctl, id, cmd, semStat, semStatAny, c.Args[3], func(ns uint64) error {
 		mode := int32(ipcRead)
 		switch cmd {

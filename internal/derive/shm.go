@@ -63,7 +63,7 @@ func shmat(d *Deriver, c *Call) error {
 
 // shmctl is shmctl.
 func shmctl(d *Deriver, c *Call) error {
-	id, cmd := c.arg(0), c.command(1)
+	id, cmd := c.arg(0), c.arg(1)
 	return d.ctl(c, kernel.SharedMemory, tsem.ShmShmctl, id, cmd, shmStat, shmStatAny, c.Args[2], func(ns uint64) error {
 		if cmd != shmLock && cmd != shmUnlock {
 			return unix.EINVAL

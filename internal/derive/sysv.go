@@ -249,11 +249,10 @@ func (d *Deriver) associate(c *Call, kind kernel.IPCKind, event tsem.Type, key, 
 
 // Commands that the ctl calls of all kinds share.
 const (
-	ipcRemove  = 0
-	ipcSet     = 1
-	ipcStat    = 2
-	ipcInfo    = 3
-	ipcVersion = 0x100 // IPC_64, which 32-bit programs add
+	ipcRemove = 0
+	ipcSet    = 1
+	ipcStat   = 2
+	ipcInfo   = 3
 )
 
 // ctl is the common part of shmctl, semctl and msgctl: what has a meaning for
@@ -299,13 +298,4 @@ func (d *Deriver) ctl(c *Call, kind kernel.IPCKind, event tsem.Type, id, cmd, st
 		d.emit(event, &tsem.IPCCell{Perm: d.perm(c, o), Value: cmd})
 		return nil
 	})
-}
-
-// command is a ctl command, without the mark of 32-bit programs.
-func (c *Call) command(i int8) int32 {
-	cmd := c.arg(i)
-	if c.Compat {
-		cmd &^= ipcVersion
-	}
-	return cmd
 }
