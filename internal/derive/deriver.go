@@ -89,8 +89,7 @@ func New(shared *Shared, opts Options) (*Deriver, error) {
 // Before catches up with what the last call of t has done, now that t makes
 // another.
 func (d *Deriver) Before(t *task.Task) {
-	if t.Moving {
-		t.Moving = false
+	if t.Moving.Swap(false) {
 		d.shared.World.Moved()
 	}
 	if t.StatusStale {

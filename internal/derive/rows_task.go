@@ -18,12 +18,6 @@ func taskRows() []Row {
 		at(Row{Name: "pidfd_send_signal", Events: killTypes, derive: pidfdSignal}),
 
 		// Who is who.
-		at(Row{Name: "clone", derive: clone, fixed: 1}),
-		at(Row{Name: "clone3", derive: clone3}),
-		at(Row{Name: "fork", derive: clone}),
-		at(Row{Name: "vfork", derive: vfork}),
-		at(Row{Name: "exit", derive: exit}),
-		at(Row{Name: "exit_group", derive: exit}),
 		at(Row{Name: "prctl", Trap: TrapName, derive: prctl}),
 	}
 	for _, name := range []string{

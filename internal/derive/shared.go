@@ -33,6 +33,11 @@ func NewShared(alg *tsem.Algorithm, tasks *task.Registry) (*Shared, error) {
 	if err != nil {
 		return nil, err
 	}
+	tasks.OnDeath(func(t *task.Task) {
+		if t.Moving.Swap(false) {
+			world.Moved()
+		}
+	})
 	return &Shared{
 		World: world, Tasks: tasks, Created: newCreated(), Sockets: newSockets(alg.Size, tasks),
 		IPC: newIPC(alg.Size), Mounts: newMounts(), BPF: newBPF(), Queues: newQueues(),
@@ -136,7 +141,7 @@ func (c *Created) Removing(t *task.Task, o *proc.Object) {
 func (c *Created) bury(t *task.Task, look bool) {
 	kept := c.dying[:0]
 	for _, f := range c.dying {
-		if f.by != t {
+		if f.by != t && !f.by.Dead() {
 			kept = append(kept, f)
 			continue
 		}
@@ -185,8 +190,9 @@ func (c *Created) settle(done *task.Task) {
 	for _, p := range c.pending {
 		var o proc.Object
 		const mask = unix.STATX_INO | unix.STATX_BTIME
+		gone := p.maker == done || p.maker.Dead()
 		err := unix.Statx(p.dir, p.name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, mask, &o.Stat)
-		if err != nil && p.maker != done {
+		if err != nil && !gone {
 			kept = append(kept, p)
 			continue
 		}

@@ -4,6 +4,7 @@
 package derive
 
 import (
+	"bytes"
 	"os"
 	"slices"
 	"strconv"
@@ -104,7 +105,9 @@ func (s *Sockets) settle(t *task.Task, want func(*pendingSocket) bool) {
 	kept := s.pending[:0]
 	for _, p := range s.pending {
 		if !want(&p) {
-			kept = append(kept, p)
+			if !p.maker.Dead() {
+				kept = append(kept, p)
+			}
 			continue
 		}
 		if s.take(t, p.fd, p.Sock) {
@@ -146,8 +149,10 @@ func (s *Sockets) Find(l *proc.Lens, t *task.Task, fd int32) (*Socket, error) {
 	if known := s.known[ino]; known != nil {
 		return known, nil
 	}
-	// Another thread may have made it and not called since.
-	s.settle(t, func(p *pendingSocket) bool { return p.maker.TGID == t.TGID && p.fd == fd })
+	// Another thread, or the parent, may have made it and not called since.
+	s.settle(t, func(p *pendingSocket) bool {
+		return p.fd == fd && (p.maker.TGID == t.TGID || bytes.Equal(p.Owner, t.TaskID) || bytes.Equal(p.Owner, t.PTaskID))
+	})
 	if known := s.known[ino]; known != nil {
 		return known, nil
 	}

@@ -25,11 +25,10 @@ type Exec struct {
 	auxv []byte // the auxiliary vector before, where it could be read
 }
 
-// Decision tells how an exec ended.
+// Decision is an exec that has succeeded.
 type Decision struct {
-	Task      *Task
-	Exec      *Exec
-	Succeeded bool
+	Task *Task
+	Exec *Exec
 }
 
 // BeginExec notes that t is about to exec. It replaces an exec of t that is
@@ -50,6 +49,24 @@ func (r *Registry) BeginExec(t *Task, e *Exec) {
 	t.group.execs = append(t.group.execs, t)
 }
 
+// maxBorn is how many tasks that have not acted are kept in mind before those
+// that are gone are looked for.
+const maxBorn = 4096
+
+// tidy keeps up with the kernel's messages, and forgets tasks that were made
+// and died without an act.
+func (r *Registry) tidy() {
+	r.listen()
+	if len(r.born) < maxBorn {
+		return
+	}
+	for tid := range r.born {
+		if !alive(tid) {
+			delete(r.born, tid)
+		}
+	}
+}
+
 // Undecided decides the execs for which no system call of their tasks is
 // needed: those whose address space has gone, or whose task has died. It calls
 // f for each before anything else can happen to the registry.
@@ -57,34 +74,38 @@ func (r *Registry) Undecided(f func(*Decision)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bury()
+	r.tidy()
 	for _, g := range r.groups {
 		if len(g.execs) == 0 {
 			continue
 		}
 		if len(g.tasks) == 0 && !alive(g.tgid) {
-			r.settleDead(g, f)
+			r.settleDead(g)
 			continue
 		}
 		for _, t := range g.execs {
 			if t.Exec.gone(t) {
-				f(r.won(g, t))
+				r.won(g, t)
 				break
 			}
 		}
 	}
+	for _, d := range r.ready {
+		f(d)
+	}
+	r.ready = nil
 }
 
 // settleDead decides the execs of a group that has died: the last one that
 // could succeed did.
-func (r *Registry) settleDead(g *group, f func(*Decision)) {
+func (r *Registry) settleDead(g *group) {
 	for len(g.execs) > 0 {
 		t := g.execs[0]
 		e := r.drop(t)
-		won := e.Likely && len(g.execs) == 0
-		if won {
+		if e.Likely && len(g.execs) == 0 {
 			r.succeed(t, e, g.tgid)
+			r.ready = append(r.ready, &Decision{Task: t, Exec: e})
 		}
-		f(&Decision{Task: t, Exec: e, Succeeded: won})
 	}
 	delete(r.groups, g.tgid)
 }
@@ -92,21 +113,21 @@ func (r *Registry) settleDead(g *group, f func(*Decision)) {
 // takeover decides the execs of a group whose leader's number makes a call:
 // an exec from another thread carries on under it. t is the task known by
 // that number, or nil.
-func (r *Registry) takeover(g *group, t *Task) (*Task, *Decision) {
+func (r *Registry) takeover(g *group, t *Task) *Task {
 	for _, x := range g.execs {
 		if x != t && x.Exec.gone(x) {
-			return x, r.won(g, x)
+			return r.won(g, x)
 		}
 	}
-	if t == nil && len(g.tasks) == 0 && len(g.execs) > 0 {
-		return g.execs[0], r.won(g, g.execs[0])
+	if t == nil && len(g.tasks) == 0 {
+		return r.won(g, g.execs[0])
 	}
-	return t, nil
+	return t
 }
 
 // won applies the exec of t, which has succeeded: it is alone in its group and
 // has the leader's number.
-func (r *Registry) won(g *group, t *Task) *Decision {
+func (r *Registry) won(g *group, t *Task) *Task {
 	e := t.Exec
 	for len(g.execs) > 0 {
 		r.drop(g.execs[0])
@@ -114,6 +135,7 @@ func (r *Registry) won(g *group, t *Task) *Decision {
 	for _, m := range g.tasks {
 		if m != t {
 			r.forget(m)
+			m.dead.Store(true)
 		}
 	}
 	if t.TID != g.tgid || r.tasks[t.TID] != t {
@@ -131,15 +153,17 @@ func (r *Registry) won(g *group, t *Task) *Decision {
 		r.watchTask(t)
 	}
 	r.succeed(t, e, g.tgid)
-	return &Decision{Task: t, Exec: e, Succeeded: true}
+	r.ready = append(r.ready, &Decision{Task: t, Exec: e})
+	return t
 }
 
 // decide tells how the exec of t ended, which makes its next call.
-func (r *Registry) decide(t *Task) *Decision {
+func (r *Registry) decide(t *Task) {
 	if t.Exec.gone(t) {
-		return r.won(t.group, t)
+		r.won(t.group, t)
+		return
 	}
-	return &Decision{Task: t, Exec: r.drop(t)}
+	r.drop(t)
 }
 
 // succeed gives t the identity of its new program.

@@ -16,9 +16,11 @@
 package task
 
 import (
+	"log/slog"
 	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"quixote-export/tsem"
 )
@@ -35,19 +37,20 @@ type Task struct {
 	TNum      uint64
 	Identity
 	Status      Status
-	StatusStale bool // credentials or name may have changed since Status was read
-	Moving      bool // a call that may change its root or namespaces is under way
+	StatusStale bool        // credentials or name may have changed since Status was read
+	Moving      atomic.Bool // a call that may change its root or namespaces is under way
 	Exec        *Exec
 	Root        any // what the path resolver remembers of the task's root and namespaces
 
-	group    *group
-	watch    int    // pidfd, or -1
-	start    uint64 // start time, where there is no pidfd
-	cloning  int    // clone calls begun whose child is not known yet
-	sibling  bool   // one of them asked for CLONE_PARENT
-	shares   int    // a task that may share the address space by vfork, or 0
-	released bool
+	group  *group
+	watch  int    // pidfd, or -1
+	start  uint64 // start time, where there is no pidfd
+	shares int    // a task that may share the address space by vfork, or 0
+	dead   atomic.Bool
 }
+
+// Dead tells that t has died. It may be asked by anybody.
+func (t *Task) Dead() bool { return t.dead.Load() }
 
 // group is one thread group.
 type group struct {
@@ -56,33 +59,57 @@ type group struct {
 	execs      []*Task // tasks with an exec that is not decided
 }
 
+// birth is a task that has been made, but has not acted yet.
+type birth struct {
+	Identity
+	maker int // the thread group that made it
+}
+
 // Registry is the tasks of one context.
 type Registry struct {
 	mu     sync.Mutex
 	n      int // digest size in bytes
 	tasks  map[int]*Task
 	groups map[int]*group
+	born   map[int]birth
 	tnum   uint64
 	ttd    uint64
-	widows []*Task // dead tasks that left children nobody has seen
+	dead   []*Task // the last ones that died, oldest first
 	deaths *deaths
+	forks  *forks      // nil where the kernel does not tell who makes whom
+	ready  []*Decision // not yet handed out
+	died   func(*Task)
 	buf    []byte
 }
 
+// maxDead is how many dead tasks are remembered, for children of which nothing
+// else tells whose they are.
+const maxDead = 64
+
 // New makes the registry of a context whose digests have size bytes.
-func New(size int) (*Registry, error) {
+func New(size int, log *slog.Logger) (*Registry, error) {
 	d, err := newDeaths()
 	if err != nil {
 		return nil, err
 	}
-	return &Registry{
+	r := &Registry{
 		n:      size,
 		tasks:  make(map[int]*Task),
 		groups: make(map[int]*group),
+		born:   make(map[int]birth),
 		deaths: d,
 		buf:    make([]byte, 8192),
-	}, nil
+	}
+	r.forks, err = newForks()
+	if err != nil {
+		log.Debug("parents are told by /proc alone", "error", err)
+	}
+	return r, nil
 }
+
+// OnDeath has f called for each task that dies, with the registry held: f must
+// not ask it anything. It is set before the first task is there.
+func (r *Registry) OnDeath(f func(*Task)) { r.died = f }
 
 // Close gives up the registry's descriptors.
 func (r *Registry) Close() error {
@@ -91,13 +118,16 @@ func (r *Registry) Close() error {
 	for _, t := range r.tasks {
 		r.forget(t)
 	}
+	if r.forks != nil {
+		r.forks.close()
+	}
 	return r.deaths.close()
 }
 
 // Current returns the task that makes a system call now, and registers it if
-// it is new. decided is an exec that this call shows to have succeeded or
-// failed; the caller records its mappings.
-func (r *Registry) Current(tid int) (t *Task, decided *Decision, err error) {
+// it is new. decided are execs of which it shows now that they have succeeded;
+// the caller records their mappings.
+func (r *Registry) Current(tid int) (t *Task, decided []*Decision, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bury()
@@ -107,18 +137,15 @@ func (r *Registry) Current(tid int) (t *Task, decided *Decision, err error) {
 		t = nil
 	}
 	if g := r.groups[tid]; g != nil && len(g.execs) > 0 {
-		if t2, d := r.takeover(g, t); d != nil {
-			return t2, d, nil
-		}
+		t = r.takeover(g, t)
 	}
 	if t == nil {
 		t, err = r.adopt(tid)
-		return t, nil, err
+	} else if t.Exec != nil {
+		r.decide(t)
 	}
-	if t.Exec != nil {
-		return t, r.decide(t), nil
-	}
-	return t, nil, nil
+	decided, r.ready = r.ready, nil
+	return t, decided, err
 }
 
 // Lookup returns the identity of task tid, thread or thread group leader; ok
@@ -136,9 +163,55 @@ func (r *Registry) Lookup(tid int) (id Identity, ok bool) {
 	return t.Identity, true
 }
 
+// listen notes who has made whom since it was last asked.
+func (r *Registry) listen() {
+	if r.forks == nil {
+		return
+	}
+	for {
+		k, ok := r.forks.next()
+		if !ok {
+			return
+		}
+		maker := k.parentGroup
+		if k.child != k.childGroup {
+			maker = k.childGroup // a thread
+		}
+		if id, ok := r.makerIdentity(maker); ok {
+			r.born[k.child] = birth{heir(id), maker}
+		} else {
+			delete(r.born, k.child) // the number of one that is gone
+		}
+	}
+}
+
+// makerIdentity is the identity of a thread group, whether or not it has acted.
+func (r *Registry) makerIdentity(tgid int) (Identity, bool) {
+	if g := r.groups[tgid]; g != nil {
+		// An exec that has succeeded, but has not been seen to, comes first.
+		for _, t := range g.execs {
+			if t.Exec.gone(t) {
+				r.won(g, t)
+				break
+			}
+		}
+		if m := g.any(); m != nil {
+			return m.Identity, true
+		}
+	}
+	b, ok := r.born[tgid]
+	return b.Identity, ok
+}
+
+// heir is what a new task inherits.
+func heir(maker Identity) Identity {
+	return Identity{TaskID: maker.TaskID, PTaskID: maker.TaskID, TTD: maker.TTD, PTTD: maker.TTD}
+}
+
 // adopt registers the task tid, which has just made itself known, below the
 // task that made it.
 func (r *Registry) adopt(tid int) (*Task, error) {
+	r.listen()
 	t := &Task{TID: tid, watch: -1}
 	if err := t.Status.ReadStatus(tid, r.buf); err != nil {
 		return nil, err
@@ -149,15 +222,16 @@ func (r *Registry) adopt(tid int) (*Task, error) {
 	return t, nil
 }
 
-// adoptKnown registers tid only if its parent is in the context: it has made
-// no call yet, but somebody names it.
+// adoptKnown registers tid only if it belongs to the context: it has made no
+// call yet, but somebody names it.
 func (r *Registry) adoptKnown(tid int) (*Task, error) {
+	r.listen()
 	t := &Task{TID: tid, watch: -1}
 	if err := t.Status.ReadStatus(tid, r.buf); err != nil {
 		return nil, err
 	}
 	t.TGID = t.Status.TGID
-	if r.groups[t.TGID] == nil && r.groups[t.Status.PPID] == nil {
+	if _, ok := r.born[tid]; !ok && r.groups[t.TGID] == nil && r.groups[t.Status.PPID] == nil {
 		return nil, os.ErrNotExist
 	}
 	r.inherit(t)
@@ -191,18 +265,32 @@ func (r *Registry) watchTask(t *Task) {
 
 // inherit gives a new task the identity of its maker.
 func (r *Registry) inherit(t *Task) {
+	if b, ok := r.born[t.TID]; ok {
+		delete(r.born, t.TID)
+		t.Identity = b.Identity
+		r.share(t, b.maker)
+		return
+	}
 	m := r.maker(t)
 	if m == nil {
 		r.begin(t)
 		return
 	}
-	t.Identity = Identity{TaskID: m.TaskID, PTaskID: m.TaskID, TTD: m.TTD, PTTD: m.TTD}
-	t.shares = m.TID
-	if t.TGID != m.TGID && m.shares == 0 {
-		m.shares = t.TID
+	t.Identity = heir(m.Identity)
+	r.share(t, m.TGID)
+}
+
+// share notes that a new process and its maker may have one address space:
+// vfork lends it until the child executes a program.
+func (r *Registry) share(t *Task, maker int) {
+	if t.TGID == maker {
+		return
 	}
-	if m.cloning > 0 {
-		m.cloning--
+	t.shares = maker
+	if g := r.groups[maker]; g != nil {
+		if m := g.any(); m != nil && m.shares == 0 {
+			m.shares = t.TID
+		}
 	}
 }
 
@@ -229,81 +317,46 @@ func (r *Registry) Root(tid int) {
 	r.enter(t)
 }
 
-// maker finds the task that made t. All threads of a group have the same
-// task identity, so which of them it was matters little.
+// maker finds the task that made t where the kernel has not told: by its group
+// or parent, or, when the parent has died, among those that died last.
 func (r *Registry) maker(t *Task) *Task {
 	if g := r.groups[t.TGID]; g != nil && t.TID != t.TGID {
-		return busiest(g)
+		return g.any()
 	}
-	g := r.groups[t.Status.PPID]
-	if g != nil {
-		if m := busiest(g); m != nil && m.cloning > 0 {
-			return m
-		}
+	if g := r.groups[t.Status.PPID]; g != nil {
+		return g.any()
 	}
-	// CLONE_PARENT: a child of the parent had asked for a sibling.
-	for _, s := range r.groups {
-		if s.ppid != t.Status.PPID {
-			continue
-		}
-		for _, m := range s.tasks {
-			if m.sibling && m.cloning > 0 {
-				return m
-			}
-		}
-	}
-	if g != nil {
-		return busiest(g)
-	}
-	// The parent died before the child was seen.
-	if len(r.widows) > 0 {
-		i := len(r.widows) - 1
-		m := r.widows[i]
-		if m.cloning <= 1 {
-			r.widows = append(r.widows[:i], r.widows[i+1:]...)
-		}
-		return m
+	if len(r.dead) > 0 && len(r.tasks) > 0 {
+		return r.dead[len(r.dead)-1]
 	}
 	return nil
 }
 
-// busiest is the thread with most clones under way, or any.
-func busiest(g *group) *Task {
-	var m *Task
+// any is the thread of the group with the lowest number. In its task identity
+// all are alike.
+func (g *group) any() (m *Task) {
 	for _, t := range g.tasks {
-		if m == nil || t.cloning > m.cloning || t.cloning == m.cloning && t.TID < m.TID {
+		if m == nil || t.TID < m.TID {
 			m = t
 		}
 	}
 	return m
 }
 
-// Cloning tells that t is about to make a task.
-func (r *Registry) Cloning(t *Task, parent, vm bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	t.cloning++
-	t.sibling = t.sibling || parent
-}
-
-// Leaving tells that t is about to exit, or to exec: then its children that
-// have not made themselves known must be found while /proc still tells whose
-// they are, and before t's identity changes.
+// Leaving tells that t is about to take a new identity: then its children that
+// have not made themselves known must be found while they still inherit the
+// old one.
 func (r *Registry) Leaving(t *Task) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	waiting := false
-	for _, m := range t.group.tasks {
-		waiting = waiting || m.cloning > 0
-	}
-	if !waiting {
+	if r.forks != nil {
+		r.listen()
 		return
 	}
 	pids, err := processes()
 	if err != nil {
 		return
 	}
-	sort.Ints(pids)
 	for _, pid := range pids {
 		if r.tasks[pid] != nil || r.groups[pid] != nil {
 			continue
@@ -312,10 +365,13 @@ func (r *Registry) Leaving(t *Task) {
 			r.adoptKnown(pid)
 		}
 	}
-	// What is still missing was a clone that failed, or a child that is gone.
-	for _, m := range t.group.tasks {
-		m.cloning = 0
-	}
+}
+
+// Crowd tells whether more than one task is known to be alive.
+func (r *Registry) Crowd() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.tasks) > 1 || len(r.born) > 0
 }
 
 // Processes lists the thread groups that are alive.
@@ -331,12 +387,15 @@ func (r *Registry) Processes() []int {
 	return pids
 }
 
-// bury removes the tasks that have died.
+// bury removes the tasks that have died. What they have made is noted before.
 func (r *Registry) bury() {
-	for {
+	for heard := false; ; heard = true {
 		tid, fd, ok := r.deaths.next()
 		if !ok {
 			return
+		}
+		if !heard {
+			r.listen()
 		}
 		if t := r.tasks[tid]; t != nil && t.watch == fd {
 			r.die(t)
@@ -347,13 +406,14 @@ func (r *Registry) bury() {
 // die removes one task. An exec that its death leaves undecided stays with
 // the group: the task may live on under the number of its group's leader.
 func (r *Registry) die(t *Task) {
-	if t.cloning > 0 {
-		r.widows = append(r.widows, t)
-		if len(r.widows) > 64 {
-			r.widows = r.widows[1:]
-		}
-	}
 	r.forget(t)
+	t.dead.Store(true)
+	if r.died != nil {
+		r.died(t)
+	}
+	if r.dead = append(r.dead, t); len(r.dead) > maxDead {
+		r.dead = r.dead[1:]
+	}
 }
 
 func (r *Registry) forget(t *Task) {

@@ -5,6 +5,7 @@ package seccomp
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,9 @@ type port struct {
 	relay    relay
 	started  atomic.Bool // the first exec has been seen: what acts is the workload
 	gone     chan struct{}
+
+	mu    sync.Mutex
+	early []kernel.Notification // received, but not yet handled
 }
 
 // open begins to receive from a listener.
@@ -81,6 +85,43 @@ func (p *port) hungUp(timeout int) bool {
 	fds := []unix.PollFd{{Fd: int32(p.listener)}}
 	_, err := unix.Poll(fds, timeout)
 	return err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+}
+
+// receive waits for the next call, or takes one that was received early.
+func (p *port) receive(n *kernel.Notification) error {
+	p.mu.Lock()
+	if len(p.early) > 0 {
+		*n = p.early[0]
+		p.early = p.early[1:]
+		p.mu.Unlock()
+		return nil
+	}
+	p.early = nil
+	p.mu.Unlock()
+	return kernel.Receive(p.listener, n)
+}
+
+// receiveEarly receives what waits while a call is being handled. Until then
+// any signal would take the other tasks out of their calls, and a handler
+// without SA_RESTART would let them see it; afterwards only a fatal one does.
+func (p *port) receiveEarly() {
+	if !p.killable {
+		return
+	}
+	for {
+		fds := [1]unix.PollFd{{Fd: int32(p.listener), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds[:], 0)
+		if n <= 0 || err != nil || fds[0].Revents&unix.POLLIN == 0 {
+			return
+		}
+		var next kernel.Notification
+		if kernel.Receive(p.listener, &next) != nil {
+			return
+		}
+		p.mu.Lock()
+		p.early = append(p.early, next)
+		p.mu.Unlock()
+	}
 }
 
 // end gives the port up: the receiving thread has seen its last task go.

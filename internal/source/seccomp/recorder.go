@@ -4,6 +4,7 @@
 package seccomp
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"sync"
@@ -56,20 +57,31 @@ func bootTime() int64 {
 	return ts.Nano()
 }
 
-// record numbers and keeps the events of one call of t. coe is t's credentials
-// in the ids that were asked for.
-func (r *recorder) record(t *task.Task, coe *tsem.COE, events []derive.Event) {
+// head is what all events of one call of t have in common, in storage of its
+// own: once t goes on, its task changes. coe is t's credentials in the ids that
+// were asked for.
+func head(t *task.Task, coe *tsem.COE) tsem.Event {
+	return tsem.Event{
+		PID: uint32(t.TID), TNum: t.TNum,
+		Process: bytes.Clone(t.Status.Comm[:t.Status.CommLen]),
+		TTD:     t.TTD, PTTD: t.PTTD, TaskID: t.TaskID, PTaskID: t.PTaskID,
+		COE: *coe,
+	}
+}
+
+// record numbers and keeps the events of one call.
+func (r *recorder) record(e tsem.Event, events []derive.Event) {
 	if len(events) == 0 {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.room()
-	r.add(t, coe, events)
+	r.add(e, events)
 }
 
 // recordIf records only if let, which lets the task go on, says that it did.
-func (r *recorder) recordIf(let func() bool, t *task.Task, coe *tsem.COE, events []derive.Event) bool {
+func (r *recorder) recordIf(let func() bool, e tsem.Event, events []derive.Event) bool {
 	if len(events) == 0 {
 		return let()
 	}
@@ -79,18 +91,13 @@ func (r *recorder) recordIf(let func() bool, t *task.Task, coe *tsem.COE, events
 	if !let() {
 		return false
 	}
-	r.add(t, coe, events)
+	r.add(e, events)
 	return true
 }
 
 // add is record with the lock held.
-func (r *recorder) add(t *task.Task, coe *tsem.COE, events []derive.Event) {
-	e := tsem.Event{
-		PID: uint32(t.TID), TNum: t.TNum, Context: r.contextID,
-		Process: t.Status.Comm[:t.Status.CommLen],
-		TTD:     t.TTD, PTTD: t.PTTD, TaskID: t.TaskID, PTaskID: t.PTaskID,
-		COE: *coe,
-	}
+func (r *recorder) add(e tsem.Event, events []derive.Event) {
+	e.Context = r.contextID
 	for i := range events {
 		r.number++
 		e.Number = r.number

@@ -22,15 +22,14 @@ func openEvent() []derive.Event {
 
 func TestRecorderNumbers(t *testing.T) {
 	r := newRecorder(7, false)
-	who := &task.Task{TID: 1}
-	coe := &tsem.COE{}
-	r.record(who, coe, openEvent())
+	who := head(&task.Task{TID: 1}, &tsem.COE{})
+	r.record(who, openEvent())
 	r.lost(record.CauseNotDerived, 3, true)
-	r.record(who, coe, append(openEvent(), openEvent()...))
-	if r.recordIf(func() bool { return false }, who, coe, openEvent()) {
+	r.record(who, append(openEvent(), openEvent()...))
+	if r.recordIf(func() bool { return false }, who, openEvent()) {
 		t.Error("an event was recorded though its call was not made")
 	}
-	r.recordIf(func() bool { return true }, who, coe, openEvent())
+	r.recordIf(func() bool { return true }, who, openEvent())
 	r.end(io.EOF)
 	b, err := r.next(context.Background())
 	if err != nil {
@@ -72,12 +71,12 @@ func TestRecorderNumbers(t *testing.T) {
 // there; nothing is dropped.
 func TestRecorderWaitsForRoom(t *testing.T) {
 	r := newRecorder(1, false)
-	who := &task.Task{TID: 1}
+	who := head(&task.Task{TID: 1}, &tsem.COE{})
 	r.filling.Buf = append(r.filling.Buf, make([]byte, maxHeld)...)
 	r.filling.EndRecord(0)
 	done := make(chan bool)
 	go func() {
-		r.record(who, &tsem.COE{}, openEvent())
+		r.record(who, openEvent())
 		close(done)
 	}()
 	select {

@@ -96,7 +96,7 @@ func newSource(opts Options) (*Source, error) {
 	for _, a := range arches {
 		s.arches[a.Audit] = a
 	}
-	tasks, err := task.New(opts.Algorithm.Size)
+	tasks, err := task.New(opts.Algorithm.Size, opts.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -205,14 +205,13 @@ func (s *Source) watchTime() {
 // decideExecs records what execs have mapped that can be decided by now.
 func (s *Source) decideExecs() {
 	s.shared.Tasks.Undecided(func(d *task.Decision) {
-		d.Task.Status.ReadStatus(d.Task.TID, make([]byte, 8192))
 		s.recordMappings(d, nil)
 	})
 }
 
 // recordMappings records what the kernel has mapped for an exec.
 func (s *Source) recordMappings(d *task.Decision, coe *tsem.COE) {
-	if !d.Succeeded || len(d.Exec.Mappings) == 0 {
+	if len(d.Exec.Mappings) == 0 {
 		return
 	}
 	events := make([]derive.Event, len(d.Exec.Mappings))
@@ -220,7 +219,8 @@ func (s *Source) recordMappings(d *task.Decision, coe *tsem.COE) {
 		events[i] = derive.Event{Type: tsem.MmapFile, Cell: &d.Exec.Mappings[i]}
 	}
 	if coe == nil {
+		d.Task.Status.ReadStatus(d.Task.TID, make([]byte, 8192))
 		coe = &d.Task.Status.COE
 	}
-	s.rec.record(d.Task, coe, events)
+	s.rec.record(head(d.Task, coe), events)
 }

@@ -42,7 +42,7 @@ func (w *worker) run() (err error) {
 	for p.relay.take(w) {
 		w.tid.Store(int32(unix.Gettid()))
 		for p.relay.holds(w) {
-			switch err := kernel.Receive(p.listener, &w.n); err {
+			switch err := p.receive(&w.n); err {
 			case nil:
 			case unix.ENOENT, unix.EINTR, unix.EAGAIN:
 				if p.hungUp(0) {
@@ -83,26 +83,33 @@ func (w *worker) answer() {
 	}
 	answered = true
 	if c.out.Refuse != 0 {
-		s.rec.record(c.task, &c.coe, c.out.Events)
+		s.rec.record(c.head, c.out.Events)
 		kernel.Refuse(listener, id, c.out.Refuse)
 		return
 	}
 	if w.p.killable {
-		s.rec.record(c.task, &c.coe, c.out.Events)
+		s.rec.record(c.head, c.out.Events)
 		kernel.Continue(listener, id)
 		return
 	}
 	// A signal may take the task out of the call, which is then made anew, or
 	// not at all: the answer tells.
-	if !s.rec.recordIf(func() bool { return kernel.Continue(listener, id) == nil }, c.task, &c.coe, c.out.Events) {
+	if !s.rec.recordIf(func() bool { return kernel.Continue(listener, id) == nil }, c.head, c.out.Events) {
 		w.deriver.Undo(c.task)
+	}
+}
+
+// receiveEarly is the port's, as long as the listener is this worker's.
+func (w *worker) receiveEarly() {
+	if w.p.relay.holds(w) {
+		w.p.receiveEarly()
 	}
 }
 
 // derived is a call that has been handled.
 type derived struct {
 	task *task.Task
-	coe  tsem.COE
+	head tsem.Event
 	out  *derive.Outcome
 }
 
@@ -130,13 +137,25 @@ func (w *worker) handle() *derived {
 		}
 		return nil
 	}
+	crowd := s.shared.Tasks.Crowd()
+	if crowd {
+		w.receiveEarly()
+	}
 	w.deriver.Before(t)
 	c := &w.derived
-	c.task, c.coe = t, w.deriver.COE(t)
-	if decided != nil {
-		s.recordMappings(decided, &c.coe)
+	coe := w.deriver.COE(t)
+	c.task, c.head = t, head(t, &coe)
+	for _, d := range decided {
+		if d.Task == t {
+			s.recordMappings(d, &coe)
+		} else {
+			s.recordMappings(d, nil)
+		}
 	}
 	c.out = w.deriver.Derive(&derive.Call{Task: t, Row: row, Args: n.Args, Compat: s.arches[n.Arch].Compat})
+	if crowd {
+		w.receiveEarly()
+	}
 	if !kernel.Valid(w.p.listener, n.ID) {
 		w.deriver.Undo(t)
 		return nil // the task has gone: what was read may be of another
