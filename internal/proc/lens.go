@@ -108,20 +108,38 @@ func access(st *task.Status) kernel.Access {
 
 // as calls f with the right to files that t has. Where this thread cannot
 // take it over (we are not root) our own is used, which is then that of most
-// tasks.
+// tasks. The capabilities of a task in a user namespace of its own do not count
+// in ours.
 func (l *Lens) as(t *task.Task, f func() error) error {
-	coe := &t.Status.COE
-	if !l.capable || coe.FSUID == l.own.FSUID && coe.FSGID == l.own.FSGID &&
-		coe.CapEff&kernel.FileCaps == l.own.CapEff&kernel.FileCaps && slices.Equal(t.Status.Groups, l.own.Groups) {
+	if !l.capable {
 		return f()
 	}
 	a := access(&t.Status)
+	if l.place(t).idmap != nil {
+		a.CapEff = 0
+	}
+	if a.FSUID == l.own.FSUID && a.FSGID == l.own.FSGID &&
+		a.CapEff&kernel.FileCaps == l.own.CapEff&kernel.FileCaps && slices.Equal(a.Groups, l.own.Groups) {
+		return f()
+	}
 	if err := kernel.Assume(&l.own, &a); err != nil {
 		kernel.Assume(&a, &l.own)
 		return f()
 	}
 	err := f()
 	kernel.Assume(&a, &l.own)
+	return err
+}
+
+// find is as for looking up names. A task that has capabilities in a user
+// namespace of its own may look where they count: that is left to the check of
+// what is found.
+func (l *Lens) find(t *task.Task, f func() error) error {
+	err := l.as(t, f)
+	const search = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	if err == unix.EACCES && l.place(t).idmap != nil && t.Status.COE.CapEff&search != 0 {
+		return f()
+	}
 	return err
 }
 

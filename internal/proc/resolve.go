@@ -81,7 +81,7 @@ func (l *Lens) open(t *task.Task, dirfd int32, path []byte, follow bool, o *Obje
 		fd, err = kernel.Open(dir, l.path, &how)
 		return err
 	}
-	err = l.as(t, try)
+	err = l.find(t, try)
 	if err == unix.ELOOP {
 		// A link on the way: inside our own root the kernel may follow it,
 		// but never one that means the caller.
@@ -89,7 +89,7 @@ func (l *Lens) open(t *task.Task, dirfd int32, path []byte, follow bool, o *Obje
 			return l.walkTo(t, dirfd, path, follow, o)
 		}
 		how.Resolve &^= unix.RESOLVE_NO_SYMLINKS
-		if err = l.as(t, try); err != nil {
+		if err = l.find(t, try); err != nil {
 			return l.walkTo(t, dirfd, path, follow, o)
 		}
 		o.FD = fd
@@ -185,7 +185,7 @@ func (l *Lens) Child(t *task.Task, dir *Object, name []byte, o *Object) error {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW}
 	l.path = append(append(l.path[:0], name...), 0)
 	fd := -1
-	err := l.as(t, func() (err error) {
+	err := l.find(t, func() (err error) {
 		fd, err = kernel.Open(dir.FD, l.path, &how)
 		return err
 	})

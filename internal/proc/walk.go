@@ -159,7 +159,7 @@ func (w *walker) open(name []byte, flags uint64) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | flags}
 	path := append(bytes.Clone(name), 0)
 	fd := -1
-	err := w.l.as(w.t, func() (err error) {
+	err := w.l.find(w.t, func() (err error) {
 		fd, err = kernel.Open(w.cur, path, &how)
 		return err
 	})
