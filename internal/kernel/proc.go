@@ -24,20 +24,16 @@ func AppendProcPath(b []byte, tid int, name string) []byte {
 }
 
 // ReadProc reads the file name of task tid from /proc into buf, and returns
-// what it read: at most len(buf) bytes.
+// what it read: at most len(buf) bytes. The files it is for come whole where
+// there is room, so less than that is the end.
 func ReadProc(tid int, name string, buf []byte) ([]byte, error) {
 	fd, err := unix.Open(ProcPath(tid, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	n := 0
-	for n < len(buf) {
-		var m int
-		m, err = unix.Read(fd, buf[n:])
-		if m <= 0 || err != nil {
-			break
-		}
-		n += m
+	n, err := unix.Read(fd, buf)
+	for err == unix.EINTR {
+		n, err = unix.Read(fd, buf)
 	}
 	unix.Close(fd)
 	if err != nil {
