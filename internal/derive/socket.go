@@ -24,32 +24,86 @@ const (
 // socket is socket. The new socket has no number yet; who makes it is noted,
 // for the events in which it takes part.
 func socket(d *Deriver, c *Call) error {
-	family, kind, protocol, err := d.createSocket(c)
+	s, err := d.createSocket(c)
 	if err != nil {
 		return err
 	}
-	d.shared.Sockets.Begin(c.Task, 1, tsem.Sock{Family: int32(family), Type: int32(kind), Protocol: int32(protocol)})
+	d.shared.Sockets.Begin(c.Task, 1, s)
 	return nil
 }
 
-func (d *Deriver) createSocket(c *Call) (family, kind, protocol uint32, err error) {
+// createSocket emits the making of the socket that the first three arguments
+// ask for. What it returns is the socket that comes of it, as far as that is
+// known beforehand.
+func (d *Deriver) createSocket(c *Call) (s tsem.Sock, err error) {
 	const flags = unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
-	family, kind, protocol = uint32(c.Args[0]), uint32(c.Args[1]), uint32(c.Args[2])
+	family, kind, protocol := uint32(c.Args[0]), uint32(c.Args[1]), uint32(c.Args[2])
 	if kind&^(sockTypeMask|flags) != 0 {
-		return 0, 0, 0, unix.EINVAL
+		return s, unix.EINVAL
 	}
 	kind &= sockTypeMask
 	if family >= familyMax {
-		return 0, 0, 0, unix.EAFNOSUPPORT
+		return s, unix.EAFNOSUPPORT
 	}
 	if kind >= sockMax {
-		return 0, 0, 0, unix.EINVAL
+		return s, unix.EINVAL
 	}
 	if family == unix.AF_INET && kind == sockPacket {
 		family = unix.AF_PACKET
 	}
 	d.emit(tsem.SocketCreate, &tsem.SocketCreateCell{Family: family, Type: kind, Protocol: protocol})
-	return family, kind, protocol, nil
+	s = tsem.Sock{Family: int32(family), Type: int32(kind), Protocol: int32(protocol)}
+	if s.Family == unix.AF_UNIX && s.Type == unix.SOCK_RAW {
+		s.Type = unix.SOCK_DGRAM // the kernel makes no difference
+	}
+	return s, nil
+}
+
+// socketpair is socketpair: two sockets, and then their connection, for which
+// every family has a hook but only few a way.
+func socketpair(d *Deriver, c *Call) error {
+	var b [8]byte
+	if err := d.lens.Read(c.Task, c.Args[3], b[:]); err != nil {
+		return unreadable(err)
+	}
+	s, err := d.createSocket(c)
+	if err != nil {
+		return err
+	}
+	if s, err = makeable(s); err != nil {
+		return err
+	}
+	if _, err = d.createSocket(c); err != nil {
+		return err
+	}
+	s.Owner = c.Task.TaskID
+	d.shared.Sockets.Begin(c.Task, 2, s)
+	d.emit(tsem.SocketSocketpair, &tsem.SockPairCell{First: s, Second: s})
+	return nil
+}
+
+// makeable tells whether the kernel makes such a socket, and which protocol it
+// then has. Only AF_UNIX is known by heart.
+func makeable(s tsem.Sock) (tsem.Sock, error) {
+	if s.Family == unix.AF_UNIX {
+		switch {
+		case s.Protocol != 0 && s.Protocol != unix.AF_UNIX:
+			return s, unix.EPROTONOSUPPORT
+		case s.Type != unix.SOCK_STREAM && s.Type != unix.SOCK_DGRAM && s.Type != unix.SOCK_SEQPACKET:
+			return s, unix.ESOCKTNOSUPPORT
+		}
+		s.Protocol = 0
+		return s, nil
+	}
+	fd, err := unix.Socket(int(s.Family), int(s.Type)|unix.SOCK_CLOEXEC, int(s.Protocol))
+	if err != nil {
+		return s, err
+	}
+	defer unix.Close(fd)
+	if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err == nil {
+		s.Protocol = int32(v)
+	}
+	return s, nil
 }
 
 // sockaddr reads a socket address argument.
@@ -76,6 +130,9 @@ func connect(d *Deriver, c *Call) error {
 		return err
 	}
 	d.emit(tsem.SocketConnect, &tsem.SockAddrCell{Sock: s.Sock, Addr: d.address(s.Family, sa)})
+	if s.Family == unix.AF_UNIX {
+		return d.unixConnect(c, s, sa)
+	}
 	return nil
 }
 
@@ -150,6 +207,44 @@ func accept(d *Deriver, c *Call) error {
 		return err
 	}
 	d.emit(tsem.SocketAccept, &tsem.SockAddrCell{Sock: s.Sock, Addr: d.localAddress(c, s)})
+	return nil
+}
+
+// getsockname is getsockname.
+func getsockname(d *Deriver, c *Call) error { return d.onSocket(c, tsem.SocketGetsockname) }
+
+// getpeername is getpeername.
+func getpeername(d *Deriver, c *Call) error { return d.onSocket(c, tsem.SocketGetpeername) }
+
+func (d *Deriver) onSocket(c *Call, kind tsem.Type) error {
+	s, err := d.shared.Sockets.Find(d.lens, c.Task, c.arg(0))
+	if err != nil {
+		return err
+	}
+	d.emit(kind, &tsem.SockCell{Sock: s.Sock})
+	return nil
+}
+
+// setsockopt is setsockopt.
+func setsockopt(d *Deriver, c *Call) error {
+	if c.arg(4) < 0 {
+		return unix.EINVAL
+	}
+	s, err := d.shared.Sockets.Find(d.lens, c.Task, c.arg(0))
+	if err != nil {
+		return err
+	}
+	d.emit(tsem.SocketSetsockopt, &tsem.SetsockoptCell{Sock: s.Sock, Level: c.arg(1), Optname: c.arg(2)})
+	return nil
+}
+
+// shutdown is shutdown.
+func shutdown(d *Deriver, c *Call) error {
+	s, err := d.shared.Sockets.Find(d.lens, c.Task, c.arg(0))
+	if err != nil {
+		return err
+	}
+	d.emit(tsem.SocketShutdown, &tsem.ShutdownCell{Sock: s.Sock, How: c.arg(1)})
 	return nil
 }
 

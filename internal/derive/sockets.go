@@ -161,6 +161,24 @@ func (s *Sockets) Find(l *proc.Lens, t *task.Task, fd int32) (*Socket, error) {
 	return made, nil
 }
 
+// ByInode returns the AF_UNIX socket of an inode number and a type. One that
+// the context has not made has no owner.
+func (s *Sockets) ByInode(ino uint64, kind int32) tsem.Sock {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[ino] == nil {
+		// Its maker may not have made another call since.
+		s.pending = slices.DeleteFunc(s.pending, func(p pendingSocket) bool {
+			at, err := socketInode(p.maker.TID, p.fd)
+			return err == nil && at == ino && s.take(p.maker, p.fd, p.Sock)
+		})
+	}
+	if known := s.known[ino]; known != nil {
+		return known.Sock
+	}
+	return tsem.Sock{Family: unix.AF_UNIX, Type: kind, Owner: make(tsem.Digest, s.size)}
+}
+
 // describe asks the socket itself for its family, type and protocol: what was
 // asked for when it was made leaves the protocol open.
 func (s *Sockets) describe(t *task.Task, fd int32, sock tsem.Sock) *Socket {
