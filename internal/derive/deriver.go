@@ -70,6 +70,7 @@ type Deriver struct {
 	out     Outcome
 	objects [4]proc.Object
 	paths   [2][]byte
+	passed  []passedLink
 	begun   []pendingBPF // what the last call derived has shown to be made
 }
 
@@ -83,6 +84,7 @@ func New(shared *Shared, opts Options) (*Deriver, error) {
 	for i := range d.objects {
 		d.objects[i].FD = -1
 	}
+	lens.Followed = d.followed
 	return d, nil
 }
 
@@ -130,6 +132,7 @@ func (d *Deriver) COE(t *task.Task) tsem.COE {
 // call.
 func (d *Deriver) Derive(c *Call) *Outcome {
 	d.out = Outcome{Events: d.out.Events[:0]}
+	d.passed = d.passed[:0]
 	d.late(c)
 	if c.Row.derive != nil {
 		err := c.Row.derive(d, c)

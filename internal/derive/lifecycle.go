@@ -12,12 +12,6 @@ func credentials(d *Deriver, c *Call) error {
 	return nil
 }
 
-// rename of a task: only PR_SET_NAME is trapped.
-func prctl(d *Deriver, c *Call) error {
-	c.Task.StatusStale = true
-	return nil
-}
-
 // moves is every call that may change a root directory or a namespace.
 func moves(d *Deriver, c *Call) error {
 	c.Task.StatusStale = true

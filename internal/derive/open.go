@@ -91,6 +91,7 @@ func (d *Deriver) openPath(c *Call, dirfd int32, path []byte, flags, mode uint32
 func (d *Deriver) openExisting(c *Call, o *proc.Object, flags uint32) error {
 	if !o.IsRegular() || flags&unix.O_DIRECTORY != 0 {
 		d.openLog(c, o, flags)
+		d.procSearch(c, o)
 		return unix.ENOTDIR
 	}
 	if flags&unix.O_CREAT != 0 && !d.mayOpenInSticky(c, o) {
@@ -118,8 +119,10 @@ func (d *Deriver) openExisting(c *Call, o *proc.Object, flags uint32) error {
 	if flags&unix.O_NOATIME != 0 && !d.owns(c, o) {
 		return unix.EPERM
 	}
+	d.procSearch(c, o)
 	d.emit(tsem.FileOpen, &tsem.FileCell{File: d.file(c, o, flags)})
 	d.openLog(c, o, flags)
+	d.procAccess(c, o, flags)
 	if flags&unix.O_TRUNC != 0 {
 		d.setattr(c, o, tsem.SetattrCell{Valid: attrSize | attrMtime | attrCtime | attrOpen | attrFile})
 	}

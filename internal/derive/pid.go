@@ -34,3 +34,16 @@ func (d *Deriver) identity(pid int) (id tsem.Digest, foreign bool) {
 	}
 	return d.opts.Algorithm.Zero(), true
 }
+
+// number finds the task that the caller knows as number n, thread or leader.
+func (d *Deriver) number(c *Call, n int32) (task.Details, error) {
+	tid, err := d.pid(c, n)
+	if err != nil {
+		return task.Details{}, err
+	}
+	it, err := task.ReadDetails(tid)
+	if err != nil {
+		return it, unix.ESRCH
+	}
+	return it, nil
+}

@@ -25,6 +25,7 @@ type Shared struct {
 	BPF     *BPF
 	Queues  *Queues
 	Keys    *Keys
+	Secure  *Secure
 }
 
 // NewShared makes the common knowledge of one context.
@@ -41,7 +42,7 @@ func NewShared(alg *tsem.Algorithm, tasks *task.Registry) (*Shared, error) {
 	return &Shared{
 		World: world, Tasks: tasks, Created: newCreated(), Sockets: newSockets(alg.Size, tasks),
 		IPC: newIPC(alg.Size), Mounts: newMounts(), BPF: newBPF(), Queues: newQueues(),
-		Keys: newKeys(),
+		Keys: newKeys(), Secure: newSecure(tasks),
 	}, nil
 }
 

@@ -82,7 +82,12 @@ type fileID struct{ dev, ino uint64 }
 
 // Lens is one thread's view.
 type Lens struct {
-	World   *World
+	World *World
+	// Followed, if set, is asked before a link of procfs that leads straight
+	// to an object is passed on behalf of a task. path is that of the link, st
+	// tells its device. An error ends the look-up.
+	Followed func(t *task.Task, path []byte, st *unix.Statx_t) error
+
 	own     kernel.Access
 	capable bool // may take over other ids
 	scratch [4096 + 64]byte

@@ -196,6 +196,9 @@ func (w *walker) down(name []byte, follow bool) (link []byte, err error) {
 			if w.links++; w.links > maxLinks {
 				return nil, unix.ELOOP
 			}
+			if err := w.followed(fd); err != nil {
+				return nil, err
+			}
 			return nil, w.set(w.open(name, 0))
 		case string(name) == "self":
 			return strconv.AppendInt(nil, int64(w.t.TGID), 10), nil
@@ -210,4 +213,17 @@ func (w *walker) down(name []byte, follow bool) (link []byte, err error) {
 		return nil, err
 	}
 	return b[:n], nil
+}
+
+// followed asks whether the link of procfs that is open as fd may be passed.
+func (w *walker) followed(fd int) error {
+	if w.l.Followed == nil {
+		return nil
+	}
+	o := Object{FD: fd}
+	if err := kernel.Stat(fd, emptyPath, unix.AT_EMPTY_PATH, unix.STATX_INO, &o.Stat); err != nil {
+		return err
+	}
+	w.l.readPath(&o)
+	return w.l.Followed(w.t, o.Path, &o.Stat)
 }
