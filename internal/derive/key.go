@@ -219,12 +219,15 @@ func requestKey(d *Deriver, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if c.Args[3] != 0 {
-		k, _, err := d.keyring(c, c.arg(3), true)
+	linked := c.Args[3] != 0
+	var into *ring
+	if linked {
+		k, r, err := d.keyring(c, c.arg(3), true)
 		if err != nil {
 			return err
 		}
 		d.keyHook(c, k)
+		into = r
 	}
 	switch kind {
 	case "user", "logon", "keyring":
@@ -234,10 +237,18 @@ func requestKey(d *Deriver, c *Call) error {
 	wanted := proc.Key{Type: kind, Desc: desc}
 	for _, r := range d.shared.Keys.rings(c.Task) {
 		d.keyHook(c, d.ownKeyring(c, r))
-		if k, ok := r.find(&wanted); ok {
-			d.keyHook(c, k)
-			return nil
+		k, ok := r.find(&wanted)
+		if !ok {
+			continue
 		}
+		d.keyHook(c, k)
+		if linked {
+			d.keyHook(c, k)
+		}
+		if into != nil {
+			into.add(&k)
+		}
+		return nil
 	}
 	return errUnknownKeys
 }

@@ -17,7 +17,7 @@ import (
 // InIPC calls f while this thread is in the IPC namespace of t, and passes it
 // the number of that namespace. It fails where the namespace cannot be entered.
 func (l *Lens) InIPC(t *task.Task, f func(ns uint64) error) error {
-	const own = "/proc/self/ns/ipc"
+	const own = "/proc/thread-self/ns/ipc" // other threads may be elsewhere
 	ns, err := inode(kernel.ProcPath(t.TID, "ns/ipc"))
 	if err != nil {
 		return err
