@@ -129,6 +129,13 @@ func pidfdGetfd(d *Deriver, c *Call) error {
 	if err != nil || info.PID <= 0 {
 		return unix.EBADF
 	}
+	other, err := task.ReadDetails(info.PID)
+	if err != nil {
+		return unix.ESRCH
+	}
+	if err := d.access(c, &other, accessAttach|accessByItself); err != nil {
+		return err
+	}
 	var it task.Task
 	it.TID, it.TGID = info.PID, info.PID
 	o := &d.objects[0]

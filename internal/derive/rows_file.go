@@ -11,7 +11,7 @@ import (
 
 // fileRows is the calls about files, names and attributes.
 func fileRows() []Row {
-	openTypes := types(tsem.FileOpen, tsem.InodeCreate, tsem.InodeSetattr, tsem.Syslog)
+	openTypes := types(tsem.FileOpen, tsem.InodeCreate, tsem.InodeSetattr, tsem.Syslog, tsem.PtraceAccessCheck)
 	execTypes := types(tsem.FileOpen, tsem.MmapFile)
 	setattrTypes := types(tsem.InodeSetattr)
 	getattrTypes := types(tsem.InodeGetattr)
@@ -87,6 +87,6 @@ func fileRows() []Row {
 		at(Row{Name: "ioctl", Events: ioctlTypes, derive: ioctl}),
 		at(Row{Name: "fcntl", Events: types(tsem.FileFcntl, tsem.FileLock), derive: fcntl}),
 		at(Row{Name: "flock", Events: types(tsem.FileLock), derive: flock}),
-		at(Row{Name: "pidfd_getfd", Events: types(tsem.FileReceive), derive: pidfdGetfd}),
+		at(Row{Name: "pidfd_getfd", Events: types(tsem.FileReceive, tsem.PtraceAccessCheck), derive: pidfdGetfd}),
 	}
 }

@@ -53,7 +53,6 @@ type Trap uint8
 const (
 	TrapAlways Trap = iota
 	TrapMapped      // argument 4 is a descriptor, or argument 2 asks for PROT_EXEC
-	TrapName        // argument 0 is PR_SET_NAME
 )
 
 const none = -1

@@ -143,8 +143,6 @@ func conditions(row *derive.Row) []Trap {
 			{row.Name, []TrapArg{{Index: 4, Op: "SCMP_CMP_NE", Value: noDescriptor}}},
 			{row.Name, []TrapArg{{Index: 2, Op: "SCMP_CMP_MASKED_EQ", Mask: unix.PROT_EXEC, Value: unix.PROT_EXEC}}},
 		}
-	case derive.TrapName:
-		return []Trap{{row.Name, []TrapArg{{Index: 0, Op: "SCMP_CMP_EQ", Value: prSetName}}}}
 	}
 	return []Trap{{Name: row.Name}}
 }
