@@ -46,6 +46,7 @@ type Outcome struct {
 	Exec   *task.Exec // an exec to watch, or nil
 	Refuse unix.Errno // the call must fail with this instead of being executed
 	URing  bool       // the task sets up an io_uring
+	Unseen bool       // the call has events, but what it names cannot be looked at
 }
 
 // Options say how events are to be written.
@@ -139,6 +140,7 @@ func (d *Deriver) Derive(c *Call) *Outcome {
 		if err == errUnreadable {
 			d.blank(c)
 		}
+		d.out.Unseen = err == proc.ErrElsewhere
 	}
 	for i := range d.objects {
 		d.objects[i].Close()

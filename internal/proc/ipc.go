@@ -4,6 +4,7 @@
 package proc
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -14,8 +15,12 @@ import (
 	"quixote-export/internal/task"
 )
 
+// ErrElsewhere means that the task lives in a namespace that we may not enter:
+// what it names there cannot be looked at.
+var ErrElsewhere = errors.New("in a namespace that cannot be entered")
+
 // InIPC calls f while this thread is in the IPC namespace of t, and passes it
-// the number of that namespace. It fails where the namespace cannot be entered.
+// the number of that namespace. ErrElsewhere: it cannot be entered.
 func (l *Lens) InIPC(t *task.Task, f func(ns uint64) error) error {
 	const own = "/proc/thread-self/ns/ipc" // other threads may be elsewhere
 	ns, err := inode(kernel.ProcPath(t.TID, "ns/ipc"))
@@ -32,12 +37,12 @@ func (l *Lens) InIPC(t *task.Task, f func(ns uint64) error) error {
 	defer unix.Close(back)
 	there, err := unix.Open(kernel.ProcPath(t.TID, "ns/ipc"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return ErrElsewhere
 	}
 	err = unix.Setns(there, unix.CLONE_NEWIPC)
 	unix.Close(there)
 	if err != nil {
-		return err
+		return ErrElsewhere
 	}
 	defer unix.Setns(back, unix.CLONE_NEWIPC)
 	return f(ns)

@@ -55,6 +55,7 @@ type Source struct {
 	working sync.WaitGroup
 	done    chan struct{} // closed when no task carries a filter any longer
 	uring   sync.Once
+	unseen  sync.Map // names of calls whose events are lost
 
 	listening *net.UnixListener // where a container runtime hands over listeners, or nil
 

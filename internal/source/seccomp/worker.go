@@ -163,11 +163,23 @@ func (w *worker) handle() *derived {
 	if c.out.URing {
 		s.tellURing(c.out.Refuse != 0)
 	}
+	if c.out.Unseen {
+		s.tellUnseen(row.Name)
+	}
 	if e := c.out.Exec; e != nil {
 		s.shared.Tasks.Leaving(t)
 		s.shared.Tasks.BeginExec(t, e)
 	}
 	return c
+}
+
+// tellUnseen says once for each kind of call that its events are lost, as many
+// as there may be.
+func (s *Source) tellUnseen(call string) {
+	if _, told := s.unseen.LoadOrStore(call, true); !told {
+		s.rec.lost(record.CauseNotDerived, 0, false)
+		s.opts.Notice("the events of " + call + " cannot be told: the workload calls it in a namespace that we may not enter (run as root)")
+	}
 }
 
 // tellURing says once what becomes of io_uring: it is refused, or what is done
