@@ -56,8 +56,8 @@ Reports
       --help               this page
       --version            version, Go version and platform
 
-Not available in this version: -P, -C, -R, -R -f, -R -q, -S, --magazine, -M,
--b, -e, -p, -t, --ring, --source tsem, --source bpf, --source trace
+Not available in this version: -C, -R, -R -f, -R -q, -M, -b, -e, -p, -t,
+--ring, --source tsem, --source bpf, --source trace
 
 Exit status: that of the workload, 128+N when signal N ended it, or
   123  the workload ended well, but events were lost or not delivered

@@ -154,6 +154,22 @@ func (p *Plan) defaultWorkload() string {
 	return ""
 }
 
+// words is the program that the workload begins as, and its arguments.
+func (p *Plan) words() []string {
+	if p.Mode == Shell {
+		return []string{"bash", "-i"}
+	}
+	return p.Command
+}
+
+// magazine is the folder of the bundles.
+func (p *Plan) magazine() string {
+	if p.Magazine == "" {
+		return DefaultMagazine
+	}
+	return p.Magazine
+}
+
 // Warnings returns a line for each thing the plan asks for that is risky or
 // will be without effect, given the source that was picked for it.
 func (p *Plan) Warnings(source string) []string {

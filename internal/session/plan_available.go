@@ -13,13 +13,10 @@ type missing struct {
 }
 
 var missingFeatures = []missing{
-	{"-P", "a shell in its own context", func(p *Plan) bool { return p.Mode == Shell }},
 	{"-C", "a container in its own context", func(p *Plan) bool { return p.Mode == Container }},
 	{"-R -f", "following the root context", func(p *Plan) bool { return p.Follow }},
 	{"-R -q", "grouping records", func(p *Plan) bool { return p.Queue != 0 }},
 	{"-R", "the root context", func(p *Plan) bool { return p.Mode == Root }},
-	{"-S", "listing the magazine", func(p *Plan) bool { return p.Mode == Show }},
-	{"--magazine", "the folder of the containers", func(p *Plan) bool { return p.Magazine != "" }},
 	{"-M", "a model", func(p *Plan) bool { return p.Model != "" }},
 	{"-p", "the port of a broker or endpoint", func(p *Plan) bool { return p.Port != 0 }},
 	{"-t", "a topic or index", func(p *Plan) bool { return p.Topic != "" }},

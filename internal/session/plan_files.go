@@ -13,7 +13,11 @@ import (
 // CheckFiles looks, without touching them, whether the files that the plan
 // names could be written.
 func (p *Plan) CheckFiles() error {
-	for _, path := range []string{p.Output, p.Debug} {
+	output := p.Output
+	if p.Mode == Show {
+		output = "" // nothing is exported
+	}
+	for _, path := range []string{output, p.Debug} {
 		if path == "" {
 			continue
 		}

@@ -25,8 +25,8 @@ var rules = []rule{
 		"the words behind -- are a command, and only -X runs one: add -X, or leave them out",
 	},
 	{
-		func(p *Plan) bool { return p.Mode == Show && (p.Output != "" || p.Broker != "" || p.Endpoint != "") },
-		"-S lists the bundles and exports nothing: leave out -o, -b and -e",
+		func(p *Plan) bool { return p.Magazine != "" && p.Mode != Container && p.Mode != Show },
+		"--magazine is the folder of the containers: add -C or -S, or leave it out",
 	},
 	{
 		func(p *Plan) bool { return p.Follow && p.Mode != Root },

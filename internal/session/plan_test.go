@@ -70,7 +70,7 @@ func TestContradictions(t *testing.T) {
 		{"-X needs a command", func(p *Plan) { p.Command = nil }},
 		{"the command behind -- is an empty word", func(p *Plan) { p.Command[0] = "" }},
 		{"the words behind -- are a command", func(p *Plan) { p.Mode = Shell }},
-		{"-S lists", in(Show, "-S")},
+		{"--magazine is", func(p *Plan) { p.Magazine = "/m" }},
 		{"-f follows", func(p *Plan) { p.Follow = true }},
 		{"-q groups", func(p *Plan) { p.Queue = 5 }},
 		{"--no-shell", func(p *Plan) { root(p); p.NoShell = true }},
@@ -115,13 +115,10 @@ func TestWhatThisVersionLacks(t *testing.T) {
 		flag   string
 		change func(*Plan)
 	}{
-		{"-P", func(p *Plan) { p.Mode = Shell }},
 		{"-C", func(p *Plan) { p.Mode = Container }},
 		{"-R", func(p *Plan) { p.Mode = Root }},
 		{"-R -f", func(p *Plan) { p.Mode, p.Follow = Root, true }},
 		{"-R -q", func(p *Plan) { p.Mode, p.Queue = Root, 5 }},
-		{"-S", func(p *Plan) { p.Mode = Show }},
-		{"--magazine", func(p *Plan) { p.Magazine = "/m" }},
 		{"-M", func(p *Plan) { p.Model = "m" }},
 		{"-b", func(p *Plan) { p.Broker = "h" }},
 		{"-e", func(p *Plan) { p.Endpoint = "h" }},

@@ -45,15 +45,22 @@ func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err erro
 		return 0, err
 	}
 	defer closer.Close()
+	if plan.Mode == Show {
+		if plan.Output != "" || plan.Broker != "" || plan.Endpoint != "" {
+			fmt.Fprintln(streams.Err, "quixote-export: -o, -b and -e have no effect: -S exports nothing")
+		}
+		return 0, show(streams.Out, plan.magazine())
+	}
 	name, err := pick(plan.Source)
 	if err != nil {
 		return 0, err
 	}
-	path, err := workload.Look(plan.Command[0])
+	words := plan.words()
+	path, err := workload.Look(words[0])
 	if err != nil {
 		return startStatus(err), err
 	}
-	s := &session{plan: plan, streams: streams, log: log, source: name}
+	s := &session{plan: plan, words: words, streams: streams, log: log, source: name}
 	s.terminal = IsTerminal(streams.Err)
 	for _, line := range plan.Warnings(name) {
 		s.notice(line)
@@ -64,6 +71,7 @@ func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err erro
 // session is one run of one workload.
 type session struct {
 	plan     *Plan
+	words    []string // program and arguments
 	streams  Streams
 	log      *slog.Logger
 	source   string // name of the source
@@ -108,7 +116,7 @@ func (s *session) run(ctx context.Context, path string) (int, error) {
 	}
 	// Nothing is exported before the command runs: a failed start leaves an
 	// output as it was.
-	if err := s.work.Release(s.plan.Command[0]); err != nil {
+	if err := s.work.Release(s.words[0]); err != nil {
 		<-s.work.Exited()
 		s.exporter.Abandon()
 		return startStatus(err), err
@@ -152,7 +160,7 @@ func (s *session) start(number uint64, path string) error {
 	if s.plan.ToStdout() {
 		files[1] = s.streams.Err // standard output belongs to the records
 	}
-	spec := workload.Spec{Path: path, Args: s.plan.Command, Files: files, Way: s.source}
+	spec := workload.Spec{Path: path, Args: s.words, Files: files, Way: s.source}
 	if s.plan.IO {
 		spec.Options = seccomp.IO
 	}
@@ -172,7 +180,7 @@ func (s *session) start(number uint64, path string) error {
 		Log:        s.log,
 	})
 	if errors.Is(err, seccomp.ErrNoListener) {
-		if why := work.Failure(s.plan.Command[0]); why != nil {
+		if why := work.Failure(s.words[0]); why != nil {
 			err = why
 		}
 	}
