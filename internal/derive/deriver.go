@@ -17,6 +17,7 @@ package derive
 
 import (
 	"bytes"
+	"errors"
 
 	"golang.org/x/sys/unix"
 
@@ -164,7 +165,7 @@ func (d *Deriver) path(c *Call, i int8, buffer int) ([]byte, error) {
 
 // errUnreadable means that the task's memory is closed to us: what it does is
 // recorded without the path.
-var errUnreadable = unix.Errno(unix.EPERM)
+var errUnreadable = errors.New("the memory of the task cannot be read")
 
 func unreadable(err error) error {
 	switch err {
