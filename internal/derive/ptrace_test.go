@@ -1,0 +1,171 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package derive
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"quixote-export/tsem"
+)
+
+func looked(mark byte, mode uint32) Event {
+	return Event{tsem.PtraceAccessCheck, &tsem.AccessCheckCell{Child: marked(mark), Mode: mode}}
+}
+
+const (
+	readsFiles  = accessRead | accessByFile
+	readsItself = accessRead | accessByItself
+	attaches    = accessAttach | accessByItself
+)
+
+func TestPtrace(t *testing.T) {
+	c := newCaller(t)
+	c.registered()
+	pid, it := c.child(0xcd, nil)
+	p := uint64(pid)
+	c.want(c.derive("ptrace", unix.PTRACE_ATTACH, p), looked(0xcd, 18))
+	c.want(c.derive("ptrace", unix.PTRACE_SEIZE, p, 0, 0), looked(0xcd, 18))
+	c.want(c.derive("ptrace", unix.PTRACE_SEIZE, p, 1, 0))
+	c.want(c.derive("ptrace", unix.PTRACE_SEIZE, p, 0, 1<<30))
+	c.want(c.derive("ptrace", unix.PTRACE_ATTACH, uint64(c.task.TID))) // itself
+	c.want(c.derive("ptrace", unix.PTRACE_ATTACH, 1<<22+1))
+	c.want(c.derive("ptrace", unix.PTRACE_CONT, p))
+
+	traceme := &Call{Task: it, Row: c.rows["ptrace"]}
+	c.register(os.Getpid(), 0xee)
+	c.want(c.d.Derive(traceme).Events, Event{tsem.PtraceTraceme, &tsem.TracemeCell{Source: marked(0xee)}})
+
+	c.task.Status.COE.UID, c.task.Status.COE.CapEff = 4242, 0
+	c.want(c.derive("ptrace", unix.PTRACE_ATTACH, p))
+}
+
+func TestLookingIntoMemory(t *testing.T) {
+	c := newCaller(t)
+	c.registered()
+	pid, _ := c.child(0xcd, nil)
+	p := uint64(pid)
+	order := binary.NativeEndian
+	one := c.bytes(order.AppendUint64(order.AppendUint64(nil, 4096), 8))
+	none := c.bytes(make([]byte, 16))
+	for _, name := range []string{"process_vm_readv", "process_vm_writev"} {
+		c.want(c.derive(name, p, one, 1, one, 1, 0), looked(0xcd, attaches))
+		c.want(c.derive(name, p, one, 1, one, 1, 1))
+		c.want(c.derive(name, p, none, 1, one, 1, 0))
+		c.want(c.derive(name, p, one, 1, none, 1, 0))
+		c.want(c.derive(name, p, one, 1, 8, 1, 0))
+		c.want(c.derive(name, uint64(c.task.TID), one, 1, one, 1, 0))
+	}
+	c.want(c.derive("kcmp", p, uint64(c.task.TID), 0, 0, 0), looked(0xcd, readsItself))
+	c.want(c.derive("kcmp", p, p, 0, 0, 0), looked(0xcd, readsItself), looked(0xcd, readsItself))
+	c.want(c.derive("kcmp", p, 1<<22+1, 0, 0, 0))
+	for _, name := range []string{"get_robust_list", "move_pages", "migrate_pages"} {
+		c.want(c.derive(name, p), looked(0xcd, readsItself))
+		c.want(c.derive(name, 0))
+	}
+
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	c.want(c.derive("process_madvise", uint64(pidfd), one, 1, 0, 0), looked(0xcd, readsFiles))
+	events := c.derive("pidfd_getfd", uint64(pidfd), 0, 0)
+	if len(events) != 2 {
+		t.Fatalf("pidfd_getfd: %s", list(events))
+	}
+	c.want(events[:1], looked(0xcd, attaches))
+}
+
+func TestLookingThroughProc(t *testing.T) {
+	c := newCaller(t)
+	c.registered()
+	pid, _ := c.child(0xcd, nil)
+	buf := c.bytes(make([]byte, 4096))
+	at := func(format string, pid int) uint64 { return c.text(fmt.Sprintf(format, pid)) }
+	open := func(name string, flags uint64) []Event {
+		return c.derive("openat", negative(unix.AT_FDCWD), at("/proc/%d/"+name, pid), flags)
+	}
+	for name, mode := range map[string]uint32{
+		"environ": 9, "maps": 9, "auxv": 9, "attr/current": 9, "mem": 10, "stat": 13, "wchan": 9,
+		"io": 9, "syscall": 10, "personality": 10, "status": 0, "cmdline": 0, "comm": 0,
+	} {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d/%s", pid, name)); err != nil {
+			continue // the kernel has no such file
+		}
+		events := open(name, unix.O_RDONLY)
+		if mode == 0 {
+			if len(events) != 1 {
+				t.Errorf("%s: %s", name, list(events))
+			}
+			continue
+		}
+		if len(events) != 2 || events[0].Type != tsem.FileOpen {
+			t.Errorf("%s: %s", name, list(events))
+			continue
+		}
+		c.want(events[1:], looked(0xcd, mode))
+	}
+	if events := c.derive("openat", negative(unix.AT_FDCWD), c.text("/proc/self/environ"), unix.O_RDONLY); len(events) != 1 {
+		t.Errorf("of itself: %s", list(events))
+	}
+	if events := open("fdinfo/0", unix.O_RDONLY); len(events) != 2 {
+		t.Errorf("fdinfo: %s", list(events))
+	} else {
+		c.want(events[:1], looked(0xcd, 9))
+	}
+	c.want(open("fdinfo", unix.O_RDONLY|unix.O_DIRECTORY), looked(0xcd, 9))
+
+	for _, name := range []string{"exe", "cwd", "root", "fd/0", "ns/pid"} {
+		c.want(c.derive("readlinkat", negative(unix.AT_FDCWD), at("/proc/%d/"+name, pid), buf, 4096), looked(0xcd, 9))
+		c.want(c.derive("readlinkat", negative(unix.AT_FDCWD), at("/proc/%d/"+name, c.task.TGID), buf, 4096))
+		events := c.derive("newfstatat", negative(unix.AT_FDCWD), at("/proc/%d/"+name, pid), buf, 0)
+		if len(events) != 2 || events[1].Type != tsem.InodeGetattr {
+			t.Errorf("stat of %s: %s", name, list(events))
+			continue
+		}
+		c.want(events[:1], looked(0xcd, 9))
+	}
+	c.want(c.derive("readlinkat", negative(unix.AT_FDCWD), at("/proc/%d/exe", pid), buf, 0))
+	c.want(c.derive("readlinkat", negative(unix.AT_FDCWD), c.text("/proc/self"), buf, 4096))
+}
+
+// Where the kernel does not let a task pass, nothing that lies behind is told.
+func TestDeniedByProc(t *testing.T) {
+	c := newCaller(t)
+	c.needRoot()
+	pid, _ := c.child(0xcd, nil)
+	c.task.Status.COE = tsem.COE{UID: 65534, EUID: 65534, SUID: 65534, FSUID: 65534}
+	at := c.text(fmt.Sprintf("/proc/%d/exe", pid))
+	c.want(c.derive("newfstatat", negative(unix.AT_FDCWD), at, 8, 0))
+	c.want(c.derive("readlinkat", negative(unix.AT_FDCWD), at, 8, 4096))
+}
+
+func TestProcName(t *testing.T) {
+	for path, want := range map[string]string{
+		"/proc/12/stat":              "12 stat",
+		"/jail/proc/12/task/13/exe":  "13 exe",
+		"/proc/12/fd/3":              "12 fd/",
+		"/proc/12/ns/pid":            "12 ns/",
+		"/proc/12/attr/current":      "12 attr/",
+		"/proc/12/attr/smack/x":      "",
+		"/proc/12/task/13/fdinfo/14": "13 fdinfo/",
+		"/proc/12/fdinfo/":           "12 fdinfo/",
+		"/proc/stat":                 "",
+		"/proc/12":                   "",
+		"":                           "",
+	} {
+		got := ""
+		if n, name, ok := procName([]byte(path)); ok {
+			got = fmt.Sprint(n, " ", name)
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
