@@ -52,6 +52,7 @@ var flags = []flag{
 	{'n', "cache", "a number of structures", number(1, session.MaxCache, func(p *session.Plan) *int { return &p.Cache })},
 	{0, "io", "", on(func(p *session.Plan) *bool { return &p.IO })},
 	{0, "allow-io-uring", "", on(func(p *session.Plan) *bool { return &p.AllowURing })},
+	{0, "include-runtime", "", on(func(p *session.Plan) *bool { return &p.IncludeRuntime })},
 	{0, "ring", "a size, such as 64M", setRing},
 
 	{'d', "debug", "a path", text(func(p *session.Plan) *string { return &p.Debug })},

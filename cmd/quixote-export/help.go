@@ -48,6 +48,7 @@ Source
   -n, --cache STRUCTURES   tsem: event structures for atomic context (1..4096)
       --io                 seccomp: reads and writes on sockets too
       --allow-io-uring     seccomp: let io_uring through, unseen
+      --include-runtime    with -C: what runc does before the first program too
       --ring SIZE          bpf: size of the ring, a power of two (4K..1G)
 
 Reports
@@ -56,7 +57,7 @@ Reports
       --help               this page
       --version            version, Go version and platform
 
-Not available in this version: -C, -R, -R -f, -R -q, -M, -b, -e, -p, -t,
+Not available in this version: -R, -R -f, -R -q, -M, -b, -e, -p, -t,
 --ring, --source tsem, --source bpf, --source trace
 
 Exit status: that of the workload, 128+N when signal N ended it, or

@@ -177,6 +177,13 @@ func (e *Exporter) flush() {
 	}
 }
 
+// Begun tells whether a record has come. It is for after Run.
+func (e *Exporter) Begun() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.timer != nil
+}
+
 // Finish writes the last records, with the exit status of the workload in the
 // end marker, flushes and closes every sink. Where there is nothing to say, no
 // markers and no losses, a sink that got no record gets none now.

@@ -91,7 +91,10 @@ type Plan struct {
 	IO     bool   // watch reads and writes on sockets too
 	// AllowURing lets the workload use io_uring, whose work is not seen.
 	AllowURing bool
-	Ring       int64 // bytes of the BPF ring, 0 for the source's default
+	// IncludeRuntime begins the events of a container with those of the
+	// container runtime inside it.
+	IncludeRuntime bool
+	Ring           int64 // bytes of the BPF ring, 0 for the source's default
 
 	// Where to.
 	Output       string // path, "-" for standard output, "" for none

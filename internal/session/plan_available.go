@@ -13,7 +13,6 @@ type missing struct {
 }
 
 var missingFeatures = []missing{
-	{"-C", "a container in its own context", func(p *Plan) bool { return p.Mode == Container }},
 	{"-R -f", "following the root context", func(p *Plan) bool { return p.Follow }},
 	{"-R -q", "grouping records", func(p *Plan) bool { return p.Queue != 0 }},
 	{"-R", "the root context", func(p *Plan) bool { return p.Mode == Root }},

@@ -29,6 +29,10 @@ var rules = []rule{
 		"--magazine is the folder of the containers: add -C or -S, or leave it out",
 	},
 	{
+		func(p *Plan) bool { return p.IncludeRuntime && p.Mode != Container },
+		"--include-runtime is about containers: add -C, or leave it out",
+	},
+	{
 		func(p *Plan) bool { return p.Follow && p.Mode != Root },
 		"-f follows the root context: add -R, or leave it out",
 	},

@@ -71,6 +71,7 @@ func TestContradictions(t *testing.T) {
 		{"the command behind -- is an empty word", func(p *Plan) { p.Command[0] = "" }},
 		{"the words behind -- are a command", func(p *Plan) { p.Mode = Shell }},
 		{"--magazine is", func(p *Plan) { p.Magazine = "/m" }},
+		{"--include-runtime", func(p *Plan) { p.IncludeRuntime = true }},
 		{"-f follows", func(p *Plan) { p.Follow = true }},
 		{"-q groups", func(p *Plan) { p.Queue = 5 }},
 		{"--no-shell", func(p *Plan) { root(p); p.NoShell = true }},
@@ -115,7 +116,6 @@ func TestWhatThisVersionLacks(t *testing.T) {
 		flag   string
 		change func(*Plan)
 	}{
-		{"-C", func(p *Plan) { p.Mode = Container }},
 		{"-R", func(p *Plan) { p.Mode = Root }},
 		{"-R -f", func(p *Plan) { p.Mode, p.Follow = Root, true }},
 		{"-R -q", func(p *Plan) { p.Mode, p.Queue = Root, 5 }},

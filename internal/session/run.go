@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/container"
 	"quixote-export/internal/export"
 	"quixote-export/internal/source/seccomp"
 	"quixote-export/internal/workload"
@@ -30,11 +31,15 @@ const statusLost = 123
 
 // IsEnter and Enter are the entrance of the re-executed child, which becomes
 // the workload. See package workload.
-func IsEnter(args []string) bool { return workload.IsEnter(args) }
+func IsEnter(args []string) bool { return workload.IsEnter(args) || container.IsJanitor(args) }
 
-// Enter runs the child; it returns only if that failed.
+// Enter runs the child; it returns only if that failed. The other child there
+// can be is the janitor of a container.
 func Enter(args []string) int {
-	return workload.Enter(args, map[string]workload.Way{SourceSeccomp: seccomp.Enter})
+	if container.IsJanitor(args) {
+		return container.Janitor(args)
+	}
+	return workload.Enter(args, map[string]workload.Way{SourceSeccomp: seccomp.Enter, wayRuntime: enterNothing})
 }
 
 // Run carries out the plan. The status is that of the workload, or says what
@@ -55,33 +60,45 @@ func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err erro
 	if err != nil {
 		return 0, err
 	}
-	words := plan.words()
-	path, err := workload.Look(words[0])
-	if err != nil {
+	s := &session{plan: plan, streams: streams, log: log, source: name, over: make(chan struct{})}
+	s.terminal = IsTerminal(streams.Err)
+	if err := s.look(); err != nil {
 		return startStatus(err), err
 	}
-	s := &session{plan: plan, words: words, streams: streams, log: log, source: name}
-	s.terminal = IsTerminal(streams.Err)
 	for _, line := range plan.Warnings(name) {
 		s.notice(line)
 	}
-	return s.run(ctx, path)
+	return s.run(ctx)
+}
+
+// look finds what is to be run.
+func (s *session) look() (err error) {
+	if s.plan.Mode == Container {
+		return s.lookContainer()
+	}
+	s.words = s.plan.words()
+	s.path, err = workload.Look(s.words[0])
+	return err
 }
 
 // session is one run of one workload.
 type session struct {
 	plan     *Plan
-	words    []string // program and arguments
+	path     string   // of the program that is started
+	words    []string // its name and arguments
 	streams  Streams
 	log      *slog.Logger
 	source   string // name of the source
 	terminal bool   // somebody reads our standard error
 
+	containing // what a container needs besides
+
 	src      *seccomp.Source
 	work     *workload.Workload
 	exporter *export.Exporter
-	broken   chan error // the first failure of a sink
-	stopped  bool       // the workload was ended because of it
+	broken   chan error    // the first failure of a sink
+	stopped  bool          // the workload was ended because of it
+	over     chan struct{} // closed when the command has ended
 }
 
 func (s *session) notice(line string) {
@@ -89,7 +106,7 @@ func (s *session) notice(line string) {
 	s.log.Info(line)
 }
 
-func (s *session) run(ctx context.Context, path string) (int, error) {
+func (s *session) run(ctx context.Context) (int, error) {
 	boot := bootID()
 	number, err := nextContext(runtimeDir(), boot)
 	if err != nil {
@@ -110,7 +127,7 @@ func (s *session) run(ctx context.Context, path string) (int, error) {
 		FlushInterval: s.plan.SyncInterval,
 		Failed:        s.sinkFailed,
 	})
-	if err := s.start(number, path); err != nil {
+	if err := s.start(number); err != nil {
 		s.exporter.Abandon()
 		return startStatus(err), err
 	}
@@ -118,6 +135,7 @@ func (s *session) run(ctx context.Context, path string) (int, error) {
 	// output as it was.
 	if err := s.work.Release(s.words[0]); err != nil {
 		<-s.work.Exited()
+		s.endContainer()
 		s.exporter.Abandon()
 		return startStatus(err), err
 	}
@@ -125,6 +143,10 @@ func (s *session) run(ctx context.Context, path string) (int, error) {
 	go func() { exported <- s.exporter.Run(ctx, s.src) }()
 	exit := s.supervise(ctx, signals)
 	runErr := <-exported
+	if s.failure != nil && !s.exporter.Begun() {
+		s.exporter.Abandon()
+		return failedStatus(s.failure), nil // the runtime has told why
+	}
 	summary := s.exporter.Finish(exit.Status)
 	s.reportDigests()
 	Report(s.streams.Err, s.plan, summary, s.terminal)
@@ -154,13 +176,35 @@ func (s *session) startRecord(number uint64, boot string) *tsem.Start {
 	}
 }
 
-// start makes the child and attaches the source to it.
-func (s *session) start(number uint64, path string) error {
+// files are those of the workload.
+func (s *session) files() [3]*os.File {
 	files := [3]*os.File{s.streams.In, s.streams.Out, s.streams.Err}
 	if s.plan.ToStdout() {
 		files[1] = s.streams.Err // standard output belongs to the records
 	}
-	spec := workload.Spec{Path: path, Args: s.words, Files: files, Way: s.source}
+	return files
+}
+
+func (s *session) sourceOptions(number uint64) seccomp.Options {
+	return seccomp.Options{
+		Context:        number,
+		Algorithm:      s.plan.Digest,
+		Current:        s.plan.NSRefCurrent,
+		Abspath:        s.plan.Abspath,
+		Timestamp:      s.plan.Timestamp,
+		AllowURing:     s.plan.AllowURing,
+		IncludeRuntime: s.plan.IncludeRuntime,
+		Notice:         s.notice,
+		Log:            s.log,
+	}
+}
+
+// start makes the child and attaches the source to it.
+func (s *session) start(number uint64) error {
+	if s.bundle != nil {
+		return s.startContainer(number)
+	}
+	spec := workload.Spec{Path: s.path, Args: s.words, Files: s.files(), Way: s.source}
 	if s.plan.IO {
 		spec.Options = seccomp.IO
 	}
@@ -169,16 +213,7 @@ func (s *session) start(number uint64, path string) error {
 		return err
 	}
 	s.work = work
-	s.src, err = seccomp.Attach(work.Control, seccomp.Options{
-		Context:    number,
-		Algorithm:  s.plan.Digest,
-		Current:    s.plan.NSRefCurrent,
-		Abspath:    s.plan.Abspath,
-		Timestamp:  s.plan.Timestamp,
-		AllowURing: s.plan.AllowURing,
-		Notice:     s.notice,
-		Log:        s.log,
-	})
+	s.src, err = seccomp.Attach(work.Control, s.sourceOptions(number))
 	if errors.Is(err, seccomp.ErrNoListener) {
 		if why := work.Failure(s.words[0]); why != nil {
 			err = why
@@ -218,7 +253,9 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 		select {
 		case exit = <-exited:
 			exited, ended = nil, true
+			close(s.over)
 			go workload.Reap(reaping)
+			s.endContainer()
 			if s.plan.NoWait {
 				end()
 			}
@@ -248,6 +285,7 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 				end()
 			} else if !ended {
 				s.work.Forward(sig)
+				s.stopContainer(sig)
 			}
 		}
 	}
@@ -277,7 +315,7 @@ func leftLine(pids []int) string {
 // reportDigests tells which file digests could not be had.
 func (s *session) reportDigests() {
 	for word, n := range s.src.DigestsMissing() {
-		s.notice(fmt.Sprintf("%d file digests are missing: %s", n, word))
+		s.notice(fmt.Sprintf("digests that could not be had: %d (%s)", n, word))
 	}
 }
 
