@@ -100,7 +100,7 @@ func (d *Deriver) Before(t *task.Task) {
 		d.lens.Refresh(t)
 	}
 	d.shared.Created.Settle(t)
-	d.shared.Sockets.Settle(t)
+	d.shared.Sockets.Settle(d.lens, t)
 	d.shared.IPC.Settle(d.lens, t)
 	d.shared.Mounts.Settle(t)
 }

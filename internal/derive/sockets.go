@@ -43,6 +43,8 @@ type pendingSocket struct {
 	maker *task.Task
 	fd    int32   // where it should come
 	used  []int32 // the descriptors that were open before, ascending
+	call  string  // what the maker is doing, while the call lasts
+	twin  int32   // the descriptor of the other one of a pair, or -1
 	tsem.Sock
 }
 
@@ -75,11 +77,16 @@ func (s *Sockets) remember(ino uint64, sock *Socket) {
 // Begin notes that t is about to make n sockets.
 func (s *Sockets) Begin(t *task.Task, n int, sock tsem.Sock) {
 	sock.Owner = t.TaskID
-	used := descriptors(t.TID)
+	used, call := descriptors(t.TID), currentCall(t.TID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, fd := range lowestFree(used, n) {
-		s.pending = append(s.pending, pendingSocket{t, fd, used, sock})
+	fds := lowestFree(used, n)
+	for i, fd := range fds {
+		twin := int32(none)
+		if n == 2 {
+			twin = fds[1-i]
+		}
+		s.pending = append(s.pending, pendingSocket{t, fd, used, call, twin, sock})
 	}
 }
 
@@ -91,26 +98,18 @@ func (s *Sockets) Undo(t *task.Task) {
 }
 
 // Settle finds the sockets that t has made: it is about to make another call.
-func (s *Sockets) Settle(t *task.Task) {
+func (s *Sockets) Settle(l *proc.Lens, t *task.Task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.pending) > 0 {
-		s.settle(t, func(p *pendingSocket) bool { return p.maker == t })
-	}
-}
-
-// settle looks for the pending sockets that match want in the descriptors of
-// t, and gives them up.
-func (s *Sockets) settle(t *task.Task, want func(*pendingSocket) bool) {
 	kept := s.pending[:0]
 	for _, p := range s.pending {
-		if !want(&p) {
+		if p.maker != t {
 			if !p.maker.Dead() {
 				kept = append(kept, p)
 			}
 			continue
 		}
-		if s.take(t, p.fd, p.Sock) {
+		if s.take(t, p.fd, p.Sock) || s.takeTwin(l, t, &p) {
 			continue
 		}
 		// Another thread has that descriptor, or keeps it for a call that
@@ -122,6 +121,29 @@ func (s *Sockets) settle(t *task.Task, want func(*pendingSocket) bool) {
 		}
 	}
 	s.pending = kept
+}
+
+// takeTwin registers one of a pair of AF_UNIX sockets, which its maker has
+// closed (but left to a child, perhaps), as the peer of the other.
+func (s *Sockets) takeTwin(l *proc.Lens, t *task.Task, p *pendingSocket) bool {
+	if p.twin < 0 || p.Family != unix.AF_UNIX {
+		return false
+	}
+	if _, err := socketInode(t.TID, p.fd); err == nil {
+		return false
+	}
+	ino, err := socketInode(t.TID, p.twin)
+	if err != nil {
+		return false
+	}
+	other, err := l.UnixSocketOf(t, ino)
+	if err != nil || other.Peer == 0 {
+		return false
+	}
+	if s.known[other.Peer] == nil {
+		s.remember(other.Peer, &Socket{Sock: p.Sock})
+	}
+	return true
 }
 
 // take registers the socket at descriptor fd as sock, if it can be that.
@@ -149,9 +171,17 @@ func (s *Sockets) Find(l *proc.Lens, t *task.Task, fd int32) (*Socket, error) {
 	if known := s.known[ino]; known != nil {
 		return known, nil
 	}
-	// Another thread, or the parent, may have made it and not called since.
-	s.settle(t, func(p *pendingSocket) bool {
-		return p.fd == fd && (p.maker.TGID == t.TGID || bytes.Equal(p.Owner, t.TaskID) || bytes.Equal(p.Owner, t.PTaskID))
+	// Another thread, or the parent, may have made it and not called since. The
+	// parent may have closed it as well.
+	s.pending = slices.DeleteFunc(s.pending, func(p pendingSocket) bool {
+		if p.fd != fd || p.maker.TGID != t.TGID && !bytes.Equal(p.Owner, t.TaskID) && !bytes.Equal(p.Owner, t.PTaskID) {
+			return false
+		}
+		at, err := socketInode(p.maker.TID, fd)
+		if err != nil && currentCall(p.maker.TID) == p.call {
+			return false // it is being made
+		}
+		return (err != nil || at == ino) && s.take(t, fd, p.Sock)
 	})
 	if known := s.known[ino]; known != nil {
 		return known, nil
@@ -227,6 +257,16 @@ func borrow(t *task.Task, fd int32) (int, error) {
 	}
 	defer unix.Close(pidfd)
 	return unix.PidfdGetfd(pidfd, int(fd), 0)
+}
+
+// currentCall tells one call of a task from its next, and from what it does in
+// between.
+func currentCall(tid int) string {
+	b, err := kernel.ReadProc(tid, "syscall", make([]byte, 256))
+	if err != nil {
+		return "none"
+	}
+	return string(b)
 }
 
 // socketInode is the inode number of the socket at descriptor fd.
