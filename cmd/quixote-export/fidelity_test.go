@@ -201,6 +201,7 @@ func compare(t *testing.T, ours, kernel map[tsem.Type]map[string]int) {
 			cells = append(cells, cell)
 		}
 		slices.Sort(cells)
+		before := same
 		for _, cell := range cells {
 			n, want := ours[kind][cell], kernel[kind][cell]
 			if n <= want {
@@ -212,7 +213,7 @@ func compare(t *testing.T, ours, kernel map[tsem.Type]map[string]int) {
 			t.Logf("%s: %d times, the kernel %d: %s", kind, n, want, cell)
 		}
 		if len(cells) > 0 {
-			t.Logf("%-20s %4d records", kind, sum(ours[kind]))
+			t.Logf("| `%s` | %d | %d |", kind, sum(ours[kind]), same-before)
 		}
 	}
 	missing := 0
