@@ -64,8 +64,8 @@ func (d *Deriver) openPath(c *Call, dirfd int32, path []byte, flags, mode uint32
 	if flags&unix.O_PATH != 0 {
 		return nil // such a descriptor opens nothing: no hook is called
 	}
-	if flags&unix.O_SYNC != 0 {
-		flags |= unix.O_DSYNC & flags
+	if flags&(unix.O_SYNC&^unix.O_DSYNC) != 0 {
+		flags |= unix.O_DSYNC // the one includes the other
 	}
 	flags &^= unix.O_CLOEXEC
 	if flags&tmpfileBit != 0 {
