@@ -21,8 +21,9 @@ type Exec struct {
 	Mappings []tsem.MmapCell // what the kernel maps of the program and its interpreter
 	Likely   bool            // everything that was checked lets it succeed
 
-	mem  int    // descriptor of /proc/TID/mem, -1 if refused
-	auxv []byte // the auxiliary vector before, where it could be read
+	going bool   // its address space was found gone once, by nobody's call
+	mem   int    // descriptor of /proc/TID/mem, -1 if refused
+	auxv  []byte // the auxiliary vector before, where it could be read
 }
 
 // Decision is an exec that has succeeded.
@@ -84,10 +85,16 @@ func (r *Registry) Undecided(f func(*Decision)) {
 			continue
 		}
 		for _, t := range g.execs {
-			if t.Exec.gone(t) {
+			if !t.Exec.gone(t) {
+				continue
+			}
+			// The address space goes first; the name and the credentials of
+			// the new program follow, and are there the next time.
+			if t.Exec.going {
 				r.won(g, t)
 				break
 			}
+			t.Exec.going = true
 		}
 	}
 	for _, d := range r.ready {
