@@ -45,7 +45,7 @@ func newBundle(t *testing.T, script string, changes ...func(*specs.Spec)) *bundl
 
 func makeBundle(t *testing.T, flags []string, script string, changes ...func(*specs.Spec)) *bundle {
 	t.Helper()
-	b := &bundle{t: t, name: fmt.Sprintf("quixote-export-test-%d-%d", os.Getpid(), time.Now().UnixNano())}
+	b := &bundle{t: t, name: fmt.Sprintf("test-%d-%d", os.Getpid(), time.Now().UnixNano())}
 	var err error
 	if b.magazine, err = os.MkdirTemp("", "magazine"); err != nil {
 		t.Fatal(err)
@@ -225,8 +225,8 @@ func (b *bundle) gone() {
 	if err != nil || strings.Contains(string(out), b.name) {
 		b.t.Errorf("runc lists the container still: %s (%v)", out, err)
 	}
-	if entries, _ := filepath.Glob("/run/quixote-export/containers/quixote-export-test-*"); b.env == nil && len(entries) > 0 {
-		b.t.Errorf("left over: %s", entries)
+	if _, err := os.Lstat(b.folder()); err == nil && b.env == nil {
+		b.t.Errorf("left over: %s", b.folder())
 	}
 	if mounts, err := os.ReadFile("/proc/self/mounts"); err != nil || strings.Contains(string(mounts), b.name) {
 		b.t.Errorf("a mount is left over (%v)", err)
