@@ -367,6 +367,9 @@ func getattr(d *Deriver, c *Call) error {
 		if flags&^known != 0 || flags&syncType == syncType {
 			return unix.EINVAL
 		}
+		if c.Row.mode >= 0 && c.Args[c.Row.mode]&unix.STATX__RESERVED != 0 { // what statx is asked for
+			return unix.EINVAL
+		}
 		if err := d.statTarget(c, flags, o); err != nil {
 			return err
 		}

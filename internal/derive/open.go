@@ -68,6 +68,9 @@ func (d *Deriver) openPath(c *Call, dirfd int32, path []byte, flags, mode uint32
 		flags |= unix.O_DSYNC // the one includes the other
 	}
 	flags &^= unix.O_CLOEXEC
+	if flags&(unix.O_CREAT|unix.O_DIRECTORY) == unix.O_CREAT|unix.O_DIRECTORY {
+		return unix.EINVAL // since Linux 6.4; before, some file systems made a file
+	}
 	if flags&tmpfileBit != 0 {
 		return d.openUnnamed(c, dirfd, path, flags, mode)
 	}
@@ -294,9 +297,10 @@ func (d *Deriver) inGroup(c *Call, gid uint32) bool {
 	return false
 }
 
-// mayChange tells whether the task may make and remove names in dir.
+// mayChange tells whether the task may make and remove names in dir, which it
+// cannot where dir itself has been removed.
 func (d *Deriver) mayChange(c *Call, dir *proc.Object) bool {
-	return d.lens.MayAccess(c.Task, dir, unix.W_OK|unix.X_OK)
+	return !dir.Gone && d.lens.MayAccess(c.Task, dir, unix.W_OK|unix.X_OK)
 }
 
 func (d *Deriver) emitCreate(c *Call, kind tsem.Type, dir *proc.Object, name []byte, mode uint32, origin Origin) {

@@ -63,7 +63,7 @@ func fileRows() []Row {
 		at(Row{Name: "lstat", Events: getattrTypes, derive: getattr, fixed: unix.AT_SYMLINK_NOFOLLOW}, none, 0),
 		at(Row{Name: "fstat", Events: getattrTypes, derive: getattr}, none, none, none, none, 0),
 		at(Row{Name: "newfstatat", Events: getattrTypes, derive: getattr}, 0, 1, none, none, none, 3),
-		at(Row{Name: "statx", Events: getattrTypes, derive: getattr}, 0, 1, none, none, none, 2),
+		at(Row{Name: "statx", Events: getattrTypes, derive: getattr}, 0, 1, none, none, none, 2, 3),
 
 		// Extended attributes; the name is the first of the values.
 		at(Row{Name: "setxattr", Events: types(tsem.InodeSetxattr), derive: setxattr}, none, 0, none, none, none, none, 1),

@@ -201,10 +201,10 @@ func (w *walker) down(name []byte, follow bool) (link []byte, err error) {
 			}
 			return nil, w.set(w.open(name, 0))
 		case string(name) == "self":
-			return strconv.AppendInt(nil, int64(w.t.TGID), 10), nil
+			return strconv.AppendInt(nil, w.number(fd, w.t.TGID), 10), nil
 		case string(name) == "thread-self":
-			b := strconv.AppendInt(nil, int64(w.t.TGID), 10)
-			return strconv.AppendInt(append(b, "/task/"...), int64(w.t.TID), 10), nil
+			b := strconv.AppendInt(nil, w.number(fd, w.t.TGID), 10)
+			return strconv.AppendInt(append(b, "/task/"...), w.number(fd, w.t.TID), 10), nil
 		}
 	}
 	b := make([]byte, PathMax)
@@ -213,6 +213,17 @@ func (w *walker) down(name []byte, follow bool) (link []byte, err error) {
 		return nil, err
 	}
 	return b[:n], nil
+}
+
+// number is what task tid is called in the procfs of link, which means the
+// caller. Where it leads nowhere for us, that procfs is of the task's own pid
+// namespace.
+func (w *walker) number(link, tid int) int64 {
+	var b [64]byte
+	if _, err := kernel.Readlink(link, emptyPath, b[:]); err == unix.ENOENT {
+		tid = task.InnerNumber(tid)
+	}
+	return int64(tid)
 }
 
 // followed asks whether the link of procfs that is open as fd may be passed.

@@ -5,6 +5,7 @@ package task
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"golang.org/x/sys/unix"
 
@@ -21,9 +22,8 @@ type Exec struct {
 	Mappings []tsem.MmapCell // what the kernel maps of the program and its interpreter
 	Likely   bool            // everything that was checked lets it succeed
 
-	going bool   // its address space was found gone once, by nobody's call
-	mem   int    // descriptor of /proc/TID/mem, -1 if refused
-	auxv  []byte // the auxiliary vector before, where it could be read
+	mem  int    // descriptor of /proc/TID/mem, -1 if refused
+	auxv []byte // the auxiliary vector before, where it could be read
 }
 
 // Decision is an exec that has succeeded.
@@ -85,16 +85,10 @@ func (r *Registry) Undecided(f func(*Decision)) {
 			continue
 		}
 		for _, t := range g.execs {
-			if !t.Exec.gone(t) {
-				continue
-			}
-			// The address space goes first; the name and the credentials of
-			// the new program follow, and are there the next time.
-			if t.Exec.going {
+			if t.Exec.gone(t) && finished(g.tgid) {
 				r.won(g, t)
 				break
 			}
-			t.Exec.going = true
 		}
 	}
 	for _, d := range r.ready {
@@ -223,6 +217,13 @@ func (e *Exec) gone(t *Task) bool {
 		}
 	}
 	return e.differs(t)
+}
+
+// finished tells whether an exec of process pid, whose old address space is
+// gone, is over: the kernel fills in the auxiliary vector last.
+func finished(pid int) bool {
+	b, err := kernel.ReadProc(pid, "auxv", make([]byte, 16))
+	return err != nil || len(b) < 8 || binary.NativeEndian.Uint64(b) != 0
 }
 
 // differs compares the auxiliary vector: its addresses and random bytes are

@@ -63,6 +63,14 @@ func numbers(tid int) (n []int) {
 	return n
 }
 
+// InnerNumber is what task tid is called in its own pid namespace.
+func InnerNumber(tid int) int {
+	if n := numbers(tid); len(n) > 0 {
+		return n[len(n)-1]
+	}
+	return tid
+}
+
 func threads(pid int) (tids []int) {
 	entries, _ := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "task"))
 	for _, e := range entries {

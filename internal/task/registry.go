@@ -156,11 +156,35 @@ func (r *Registry) Lookup(tid int) (id Identity, ok bool) {
 	r.bury()
 	t := r.tasks[tid]
 	if t == nil {
+		if t = r.unreaped(tid); t != nil {
+			return t.Identity, true
+		}
 		if t, _ = r.adoptKnown(tid); t == nil {
 			return Identity{}, false
 		}
 	}
+	if t.Exec != nil && t.Exec.gone(t) && finished(t.group.tgid) {
+		t = r.won(t.group, t) // it is another program, though it has not acted since
+	}
 	return t.Identity, true
+}
+
+// unreaped returns the task tid that has died lately, if nobody has waited for
+// it yet: its number is still its own.
+func (r *Registry) unreaped(tid int) *Task {
+	r.listen()
+	if _, again := r.born[tid]; again {
+		return nil
+	}
+	for i := len(r.dead) - 1; i >= 0; i-- {
+		if t := r.dead[i]; t.TID == tid {
+			if st, err := readStat(tid, r.buf); err == nil && st.zombie {
+				return t
+			}
+			break
+		}
+	}
+	return nil
 }
 
 // listen notes who has made whom since it was last asked.

@@ -186,6 +186,7 @@ func processes() ([]int, error) {
 type stat struct {
 	ppid, pgrp, session int
 	start               uint64 // clock ticks since boot
+	zombie              bool   // has ended, and nobody has waited for it
 }
 
 func readStat(tid int, buf []byte) (st stat, err error) {
@@ -202,6 +203,7 @@ func readStat(tid int, buf []byte) (st stat, err error) {
 	if len(f) < 20 {
 		return st, errStatus
 	}
+	st.zombie = f[0][0] == 'Z'
 	st.ppid = int(number(f[1], 10))
 	st.pgrp = int(number(f[2], 10))
 	st.session = int(number(f[3], 10))
