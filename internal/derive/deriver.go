@@ -115,6 +115,13 @@ func (d *Deriver) Undo(t *task.Task) {
 	d.shared.BPF.Undo(t, d.begun)
 }
 
+// Executed returns the credentials of t, whose exec has just been seen to have
+// succeeded, in ids of the wanted user namespace. It needs no locked thread.
+func (d *Deriver) Executed(t *task.Task) tsem.COE {
+	d.lens.Refresh(t) // or, if it is dead, what was known before
+	return d.COE(t)
+}
+
 // COE is the credentials of t in ids of the wanted user namespace.
 func (d *Deriver) COE(t *task.Task) tsem.COE {
 	coe := t.Status.COE

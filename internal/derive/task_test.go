@@ -21,7 +21,7 @@ import (
 func (c *caller) register(tid int, mark byte) *task.Task {
 	c.Helper()
 	c.d.shared.Tasks.Root(tid)
-	t, _, err := c.d.shared.Tasks.Current(tid)
+	t, err := c.d.shared.Tasks.Current(tid, func(*task.Decision) {})
 	if err != nil {
 		c.Fatal(err)
 	}

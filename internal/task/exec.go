@@ -35,14 +35,14 @@ type Decision struct {
 // BeginExec notes that t is about to exec. It replaces an exec of t that is
 // still open, which has then failed.
 func (r *Registry) BeginExec(t *Task, e *Exec) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	e.mem, _ = unix.Open(kernel.ProcPath(t.TID, "mem"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if e.mem < 0 || t.shares != 0 {
 		if b, err := kernel.ReadProc(t.TID, "auxv", make([]byte, 1024)); err == nil {
 			e.auxv = bytes.Clone(b)
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if t.Exec != nil {
 		r.drop(t)
 	}
@@ -70,7 +70,7 @@ func (r *Registry) tidy() {
 
 // Undecided decides the execs for which no system call of their tasks is
 // needed: those whose address space has gone, or whose task has died. It calls
-// f for each before anything else can happen to the registry.
+// f for each, as Current does.
 func (r *Registry) Undecided(f func(*Decision)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,10 +91,7 @@ func (r *Registry) Undecided(f func(*Decision)) {
 			}
 		}
 	}
-	for _, d := range r.ready {
-		f(d)
-	}
-	r.ready = nil
+	r.handOut(f)
 }
 
 // settleDead decides the execs of a group that has died: the last one that

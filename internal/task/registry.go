@@ -11,8 +11,8 @@
 // do (they wait meanwhile) and finds out the rest from /proc.
 //
 // A Registry is safe for concurrent use. A Task's own fields may be used only
-// by whoever handles that task's system call, but for those of Identity, which
-// others read through the registry.
+// by whoever handles that task's system call and holds Handling, but for those
+// of Identity, which others read through the registry.
 package task
 
 import (
@@ -36,6 +36,10 @@ type Task struct {
 	TID, TGID int
 	TNum      uint64
 	Identity
+	// Handling is held while a call of the task is handled. A task makes one
+	// call at a time, but a signal can take it out of one that is still being
+	// looked at, and the next may come to another thread.
+	Handling    sync.Mutex
 	Status      Status
 	StatusStale bool        // credentials or name may have changed since Status was read
 	Moving      atomic.Bool // a call that may change its root or namespaces is under way
@@ -125,9 +129,9 @@ func (r *Registry) Close() error {
 }
 
 // Current returns the task that makes a system call now, and registers it if
-// it is new. decided are execs of which it shows now that they have succeeded;
-// the caller records their mappings.
-func (r *Registry) Current(tid int) (t *Task, decided []*Decision, err error) {
+// it is new. It calls f for each exec of which it shows now that it has
+// succeeded, before any of these tasks can be asked for.
+func (r *Registry) Current(tid int, f func(*Decision)) (t *Task, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bury()
@@ -144,8 +148,16 @@ func (r *Registry) Current(tid int) (t *Task, decided []*Decision, err error) {
 	} else if t.Exec != nil {
 		r.decide(t)
 	}
-	decided, r.ready = r.ready, nil
-	return t, decided, err
+	r.handOut(f)
+	return t, err
+}
+
+// handOut calls f for each exec that has been decided.
+func (r *Registry) handOut(f func(*Decision)) {
+	for _, d := range r.ready {
+		f(d)
+	}
+	r.ready = nil
 }
 
 // Lookup returns the identity of task tid, thread or thread group leader; ok

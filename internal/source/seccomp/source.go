@@ -52,6 +52,7 @@ type Source struct {
 	arches  map[uint32]derive.Arch
 	shared  *derive.Shared
 	rec     *recorder
+	late    *derive.Deriver // for execs that no worker decides
 	working sync.WaitGroup
 	done    chan struct{} // closed when no task carries a filter any longer
 	uring   sync.Once
@@ -102,6 +103,9 @@ func newSource(opts Options) (*Source, error) {
 		return nil, err
 	}
 	if s.shared, err = derive.NewShared(opts.Algorithm, tasks); err != nil {
+		return nil, err
+	}
+	if s.late, err = derive.New(s.shared, s.deriveOptions()); err != nil {
 		return nil, err
 	}
 	s.rec = newRecorder(opts.Context, opts.Timestamp)
@@ -205,13 +209,11 @@ func (s *Source) watchTime() {
 
 // decideExecs records what execs have mapped that can be decided by now.
 func (s *Source) decideExecs() {
-	s.shared.Tasks.Undecided(func(d *task.Decision) {
-		s.recordMappings(d, nil)
-	})
+	s.shared.Tasks.Undecided(func(d *task.Decision) { s.recordMappings(s.late, d) })
 }
 
 // recordMappings records what the kernel has mapped for an exec.
-func (s *Source) recordMappings(d *task.Decision, coe *tsem.COE) {
+func (s *Source) recordMappings(by *derive.Deriver, d *task.Decision) {
 	if len(d.Exec.Mappings) == 0 {
 		return
 	}
@@ -219,9 +221,12 @@ func (s *Source) recordMappings(d *task.Decision, coe *tsem.COE) {
 	for i := range d.Exec.Mappings {
 		events[i] = derive.Event{Type: tsem.MmapFile, Cell: &d.Exec.Mappings[i]}
 	}
-	if coe == nil {
-		d.Task.Status.ReadStatus(d.Task.TID, make([]byte, 8192))
-		coe = &d.Task.Status.COE
+	coe := by.Executed(d.Task)
+	s.rec.record(head(d.Task, &coe), events)
+}
+
+func (s *Source) deriveOptions() derive.Options {
+	return derive.Options{
+		Algorithm: s.opts.Algorithm, Current: s.opts.Current, Abspath: s.opts.Abspath, AllowURing: s.opts.AllowURing,
 	}
-	s.rec.record(head(d.Task, coe), events)
 }

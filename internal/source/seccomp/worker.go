@@ -27,15 +27,14 @@ type worker struct {
 	turn    chan bool
 	n       kernel.Notification
 	derived derived
+	task    *task.Task // whose call is being handled, and Handling held; or nil
 }
 
 func newWorker() *worker { return &worker{turn: make(chan bool, 1)} }
 
 func (w *worker) run() (err error) {
 	p, s := w.p, w.p.s
-	w.deriver, err = derive.New(s.shared, derive.Options{
-		Algorithm: s.opts.Algorithm, Current: s.opts.Current, Abspath: s.opts.Abspath, AllowURing: s.opts.AllowURing,
-	})
+	w.deriver, err = derive.New(s.shared, s.deriveOptions())
 	if err != nil {
 		return err
 	}
@@ -76,6 +75,10 @@ func (w *worker) answer() {
 		if !answered {
 			kernel.Continue(listener, id)
 		}
+		if w.task != nil {
+			w.task.Handling.Unlock()
+			w.task = nil
+		}
 	}()
 	c := w.handle()
 	if c == nil {
@@ -95,7 +98,7 @@ func (w *worker) answer() {
 	// A signal may take the task out of the call, which is then made anew, or
 	// not at all: the answer tells.
 	if !s.rec.recordIf(func() bool { return kernel.Continue(listener, id) == nil }, c.head, c.out.Events) {
-		w.deriver.Undo(c.task)
+		w.deriver.Undo(w.task)
 	}
 }
 
@@ -108,7 +111,6 @@ func (w *worker) receiveEarly() {
 
 // derived is a call that has been handled.
 type derived struct {
-	task *task.Task
 	head tsem.Event
 	out  *derive.Outcome
 }
@@ -129,7 +131,7 @@ func (w *worker) handle() *derived {
 		w.p.started.Store(true)
 		s.shared.Tasks.Root(int(n.TID))
 	}
-	t, decided, err := s.shared.Tasks.Current(int(n.TID))
+	t, err := s.shared.Tasks.Current(int(n.TID), func(d *task.Decision) { s.recordMappings(w.deriver, d) })
 	if err != nil {
 		if kernel.Valid(w.p.listener, n.ID) {
 			s.opts.Log.Error("a task cannot be looked at", "tid", n.TID, "call", row.Name, "error", err)
@@ -137,6 +139,8 @@ func (w *worker) handle() *derived {
 		}
 		return nil
 	}
+	t.Handling.Lock()
+	w.task = t
 	crowd := s.shared.Tasks.Crowd()
 	if crowd {
 		w.receiveEarly()
@@ -144,14 +148,7 @@ func (w *worker) handle() *derived {
 	w.deriver.Before(t)
 	c := &w.derived
 	coe := w.deriver.COE(t)
-	c.task, c.head = t, head(t, &coe)
-	for _, d := range decided {
-		if d.Task == t {
-			s.recordMappings(d, &coe)
-		} else {
-			s.recordMappings(d, nil)
-		}
-	}
+	c.head = head(t, &coe)
 	c.out = w.deriver.Derive(&derive.Call{Task: t, Row: row, Args: n.Args, Compat: s.arches[n.Arch].Compat})
 	if crowd {
 		w.receiveEarly()
