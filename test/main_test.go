@@ -1,0 +1,72 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+// actorName is what the test binary is called when it is the workload.
+const actorName = "actor"
+
+// TestMain lets the test binary be a workload when it is called so.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == actorName {
+		os.Exit(actor(os.Args[1:]))
+	}
+	os.Unsetenv("TZ")
+	syscall.Umask(0o022)
+	status := m.Run()
+	if folder != "" {
+		os.RemoveAll(folder)
+	}
+	os.Exit(status)
+}
+
+// actor is the workload: the first argument names a script, or a table of
+// acts.
+func actor(args []string) int {
+	if len(args) == 0 {
+		return 99
+	}
+	if script := scripts()[args[0]]; script != nil {
+		if err := script(args[1:]); err != nil {
+			fmt.Fprintf(os.Stderr, "actor: %s: %v\n", args[0], err)
+			return 98
+		}
+		return 0
+	}
+	return perform(args[0], args[1])
+}
+
+// scripts are what the actor can do besides tables of acts, by name.
+func scripts() map[string]func([]string) error {
+	return map[string]func([]string) error{"name": bearName}
+}
+
+// tables are the tables of acts, by name.
+func tables() map[string][]act {
+	all := map[string][]act{
+		"open":       openActs,
+		"make":       makeActs,
+		"remove":     removeActs,
+		"setattr":    setattrActs,
+		"getattr":    getattrActs,
+		"socket":     socketActs,
+		"mmap":       mmapActs,
+		"memory":     memoryActs,
+		"edge":       edgeActs,
+		"hostile":    hostileActs(),
+		"signal":     signalActs,
+		"credential": credentialActs,
+	}
+	for name, acts := range oldTables {
+		all[name] = acts
+	}
+	return all
+}
