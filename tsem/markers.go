@@ -8,7 +8,7 @@ import "time"
 // Schema is the version of the format of our records.
 const Schema = "1"
 
-// Start is the first record of a stream.
+// Start is the first record of a stream, and of each part of one.
 type Start struct {
 	Schema   string // empty is written as Schema
 	Run      string // UUID of the run
@@ -20,6 +20,7 @@ type Start struct {
 	NSRef    string // initial or current: the user namespace of the ids
 	Context  uint64
 	Started  time.Time // written in UTC with nanoseconds, empty if zero
+	Part     uint64    // of the run, where its stream is split over files; not written below 2
 }
 
 // AppendJSON appends the record, without a line feed.
@@ -38,6 +39,9 @@ func (s *Start) AppendJSON(b []byte) []byte {
 	b = appendString(append(b, `, "nsref": "`...), "nsref", s.NSRef)
 	b = appendUint(append(b, `, "context": "`...), s.Context)
 	b = appendOptionalTime(append(b, `", "started": "`...), s.Started)
+	if s.Part > 1 {
+		b = appendUint(append(b, `", "part": "`...), s.Part)
+	}
 	return append(b, `"}}`...)
 }
 
@@ -53,16 +57,17 @@ func (s *Start) read(p *Parser) {
 		p.str("nsref", &s.NSRef)
 		p.u64("context", &s.Context)
 		p.optionalTime("started", &s.Started)
+		p.u64("part", &s.Part)
 	}
 }
 
-// End is the last record of a stream.
+// End is the last record of a stream, or of a part of it.
 type End struct {
 	Run    string    // as in Start
-	Events uint64    // in this stream
-	Bytes  uint64    // before this record, line feeds included
-	Lost   string    // how many events were lost, empty if that is not known
-	Status string    // exit status of the workload
+	Events uint64    // in this stream or part
+	Bytes  uint64    // of it before this record, line feeds included
+	Lost   string    // how many events of the run were lost so far, empty if that is not known
+	Status string    // exit status of the workload, empty if another part follows
 	Ended  time.Time // written in UTC with nanoseconds, empty if zero
 }
 

@@ -40,6 +40,7 @@ var flags = []flag{
 	{'o', "output", "a path, or - for standard output", text(func(p *session.Plan) *string { return &p.Output })},
 	{0, "append", "", on(func(p *session.Plan) *bool { return &p.Append })},
 	{0, "sync-interval", "a duration, such as 500ms", setSyncInterval},
+	{0, "on-output-error", "stop or continue", setOnOutputError},
 	{0, "no-markers", "", func(s *settings, _ string) error { s.plan.Markers = false; return nil }},
 	{'b', "broker", "a host or URL", setBroker},
 	{'e', "endpoint", "a host or URL", setEndpoint},
@@ -151,6 +152,14 @@ func setSyncInterval(s *settings, value string) error {
 		return fmt.Errorf("it must be a duration from %v to %v", session.MinSyncInterval, "1h")
 	}
 	s.plan.SyncInterval = d
+	return nil
+}
+
+func setOnOutputError(s *settings, value string) error {
+	if value != "stop" && value != "continue" {
+		return errors.New("it must be stop or continue")
+	}
+	s.plan.GoOn = value == "continue"
 	return nil
 }
 

@@ -36,6 +36,7 @@ Output (one or more of -o, -b, -e)
   -o, --output FILE        file, FIFO, device, /dev/fd/N; - is standard output
       --append             keep what FILE holds (always so with -R)
       --sync-interval TIME how often FILE is synced to its disk (1s)
+      --on-output-error HOW  stop (the workload) or continue (stop)
       --no-markers         leave out the start and end records
   -b, --broker SERVER      MQTT: host or URL
   -e, --endpoint SERVER    Elasticsearch: host or URL

@@ -13,6 +13,8 @@
 //     the failed one: it is offered every later batch.
 //   - The source is not asked for more while a sink is busy: a slow sink slows
 //     the source, and nothing is queued here.
+//   - A sink that can be rotated has in each of its files a stream of its own,
+//     a part of the run: no record is in none of them or in two.
 //   - Every sink is flushed within Options.FlushInterval of the first record
 //     it has got since its last flush, also while the source is silent.
 //   - A sink is never called from two goroutines at a time.
@@ -22,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"sync"
 	"time"
 
@@ -37,7 +40,7 @@ type Source interface {
 	Next(ctx context.Context) (*record.Batch, error)
 
 	// Losses returns what the source itself lost. It has written those losses
-	// as lost records into its batches already.
+	// as lost records into its batches already. It may be asked at any time.
 	Losses() record.Losses
 }
 
@@ -55,8 +58,23 @@ type Sink interface {
 	// written and synced, or acknowledged.
 	Flush() error
 
-	// Close flushes and ends the sink. Nothing is called after it.
+	// Close flushes and ends the sink. Nothing is called after it. When what
+	// the sink took is gone, the error is a *record.WriteError.
 	Close() error
+}
+
+// A Reopener is a sink that can begin a new file or the like. See Reopen.
+type Reopener interface {
+	// Reopen calls finish, which writes the last records, once the new file is
+	// there to take the next ones; it returns false when there is no new one.
+	// The error is about the old one, as that of Flush.
+	Reopen(finish func()) (bool, error)
+}
+
+// A Keeper is a sink that keeps room for the last records of a stream.
+type Keeper interface {
+	// Last tells that those come now.
+	Last()
 }
 
 // DefaultFlushInterval is the longest time that a record is left unflushed,
@@ -71,8 +89,9 @@ type Options struct {
 	// FlushInterval: 0 means DefaultFlushInterval.
 	FlushInterval time.Duration
 
-	// Failed is called once for each sink, at its first error, while records
-	// are held up. It must not block nor call the Exporter.
+	// Failed is called at the first error of each sink and, as long as there
+	// are more, again each minute, while records are held up. It must not
+	// block nor call the Exporter.
 	Failed func(sink string, err error)
 }
 
@@ -89,6 +108,7 @@ type Exporter struct {
 
 	events, bytes uint64
 	byType        []uint64 // indexed by event type
+	running       Source   // nil before Run and after it
 	source        record.Losses
 	broken        record.Cause // why the source has no end, 0 when it has one
 }
@@ -110,9 +130,13 @@ func New(sinks []Sink, options Options) *Exporter {
 // unknown number of events is missing. Errors of sinks do not end it: they go
 // to Options.Failed and to the Summary. Finish must follow.
 func (e *Exporter) Run(ctx context.Context, source Source) error {
+	e.mu.Lock()
+	e.running = source
+	e.mu.Unlock()
 	err := e.pump(ctx, source)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.running = nil
 	e.source.Merge(source.Losses())
 	switch {
 	case errors.Is(err, io.EOF):
@@ -177,6 +201,23 @@ func (e *Exporter) flush() {
 	}
 }
 
+// Reopen has every sink that can be rotated begin its next part, unless it
+// would go on in the same file. It may be called at any time.
+func (e *Exporter) Reopen() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended || e.timer == nil {
+		return // nothing is open
+	}
+	lost := e.source
+	if e.running != nil {
+		lost.Merge(e.running.Losses())
+	}
+	for _, o := range e.outputs {
+		o.reopen(lost)
+	}
+}
+
 // Begun tells whether a record has come. It is for after Run.
 func (e *Exporter) Begun() bool {
 	e.mu.Lock()
@@ -192,7 +233,7 @@ func (e *Exporter) Finish(status int) Summary {
 	defer e.mu.Unlock()
 	e.stop()
 	for _, o := range e.outputs {
-		o.finish(e.source, e.broken, status)
+		o.finish(e.source, e.broken, strconv.Itoa(status))
 	}
 	return e.summary()
 }

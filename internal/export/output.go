@@ -4,6 +4,7 @@
 package export
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -20,13 +21,20 @@ type output struct {
 	context uint64 // of the last batch
 	last    uint64 // number of the last event the sink took
 	events  uint64 // taken
-	bytes   uint64 // taken, with markers and lost records
-	started bool   // the start marker was taken, or there is none
+	part    part
+	started bool // the start marker was taken, or there is none
 	losses  record.Losses
 	gap     gap
-	err     error // the first one
+	err     error     // the first one
+	told    time.Time // when an error was told last
 
 	own record.Batch // markers and lost records, reused
+}
+
+// A part is what a sink has taken since it was opened anew.
+type part struct {
+	events uint64
+	bytes  uint64 // with markers and lost records
 }
 
 // A gap is what a sink missed since the last record it took.
@@ -89,8 +97,10 @@ func (o *output) hand(b *record.Batch) (taken int, cause record.Cause, err error
 	err = o.sink.Write(b)
 	taken, cause = record.Taken(err, b.Len())
 	if taken > 0 {
-		o.events += b.Events(0, taken)
-		o.bytes += uint64(b.Ends[taken-1])
+		n := b.Events(0, taken)
+		o.events += n
+		o.part.events += n
+		o.part.bytes += uint64(b.Ends[taken-1])
 	}
 	for i := taken - 1; i >= 0; i-- {
 		if n, ok := b.Number(i); ok {
@@ -124,9 +134,35 @@ func (o *output) flush() {
 }
 
 func (o *output) close() {
-	if err := o.sink.Close(); err != nil {
+	err := o.sink.Close()
+	if gone := (*record.WriteError)(nil); errors.As(err, &gone) {
+		o.losses.Add(gone.Cause, o.part.events)
+		o.note(err)
+	} else if err != nil {
 		o.doubt(err)
 	}
+}
+
+// reopen ends the part and begins the next, if the sink can.
+func (o *output) reopen(source record.Losses) {
+	r, ok := o.sink.(Reopener)
+	if !ok {
+		return
+	}
+	fresh, err := r.Reopen(func() { o.sayGoodbye(source, 0, "") })
+	if err != nil {
+		o.doubt(err)
+	}
+	if !fresh {
+		return
+	}
+	o.part = part{}
+	if o.start != nil {
+		start := *o.start
+		start.Part = max(start.Part, 1) + 1
+		o.start, o.started = &start, false
+	}
+	o.catchUp()
 }
 
 // doubt notes that nobody knows whether what the sink took is safe.
@@ -139,23 +175,36 @@ func (o *output) doubt(err error) {
 }
 
 func (o *output) note(err error) {
-	if err == nil || o.err != nil {
+	if err == nil {
 		return
 	}
-	o.err = err
+	if o.err == nil {
+		o.err = err
+	} else if time.Since(o.told) < tellAgain {
+		return
+	}
+	o.told = time.Now()
 	if o.failed != nil {
 		o.failed(o.sink.Name(), err)
 	}
 }
 
+// tellAgain is how long the errors of a sink go untold after one was told.
+const tellAgain = time.Minute
+
 // finish writes the last records and closes the sink. broken is why the
 // source has no end, 0 when it has one.
-func (o *output) finish(source record.Losses, broken record.Cause, status int) {
+func (o *output) finish(source record.Losses, broken record.Cause, status string) {
 	o.sayGoodbye(source, broken, status)
 	o.close()
 }
 
-func (o *output) sayGoodbye(source record.Losses, broken record.Cause, status int) {
+// sayGoodbye writes the last records of a stream, or of a part that is not the
+// last: then the status is empty.
+func (o *output) sayGoodbye(source record.Losses, broken record.Cause, status string) {
+	if k, ok := o.sink.(Keeper); ok {
+		k.Last()
+	}
 	if _, err := o.catchUp(); err != nil {
 		return
 	}
@@ -189,7 +238,7 @@ func (o *output) lost(g gap, sink string) *tsem.Lost {
 }
 
 // end is the end marker: what this sink has got, and what it lacks.
-func (o *output) end(source record.Losses, status int) *tsem.End {
+func (o *output) end(source record.Losses, status string) *tsem.End {
 	source.Merge(o.losses)
 	lost := ""
 	if n, exact := source.Total(); exact {
@@ -197,10 +246,10 @@ func (o *output) end(source record.Losses, status int) *tsem.End {
 	}
 	return &tsem.End{
 		Run:    o.start.Run,
-		Events: o.events,
-		Bytes:  o.bytes,
+		Events: o.part.events,
+		Bytes:  o.part.bytes,
 		Lost:   lost,
-		Status: strconv.Itoa(status),
+		Status: status,
 		Ended:  time.Now(),
 	}
 }

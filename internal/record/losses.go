@@ -27,6 +27,7 @@ const (
 	CauseOutputClosed
 	CauseOutputError
 	CauseSyncError
+	CauseOutputDeleted
 
 	causeCount = iota + 1
 )
@@ -45,6 +46,7 @@ var causes = [causeCount]struct{ word, meaning string }{
 	CauseOutputClosed:   {"output_closed", "the reader of the output went away"},
 	CauseOutputError:    {"output_error", "the output could not be opened or written"},
 	CauseSyncError:      {"sync_error", "records were written, but it is not certain that they are safe"},
+	CauseOutputDeleted:  {"output_deleted", "the output was deleted while it was written, and the records in it"},
 }
 
 // String returns the word, as in the cause member of a lost record.

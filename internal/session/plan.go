@@ -101,6 +101,7 @@ type Plan struct {
 	Append       bool   // keep what the file holds; Check sets it for Root
 	SyncInterval time.Duration
 	Markers      bool   // start and end markers
+	GoOn         bool   // when an output fails, instead of stopping the workload
 	Broker       string // MQTT: host or URL
 	Endpoint     string // Elasticsearch: host or URL
 	Port         int    // 0 for the protocol's default

@@ -33,11 +33,12 @@ func (p *Plan) CheckFiles() error {
 func (p *Plan) ToStdout() bool { return file.IsStdout(p.Output) }
 
 // Sinks makes a sink for every output of the plan, in the order file, broker,
-// endpoint. Files are opened by their first record only.
-func (p *Plan) Sinks(stdout *os.File) ([]export.Sink, error) {
+// endpoint. Files are opened by their first record only. notice is called with
+// lines for the user.
+func (p *Plan) Sinks(stdout *os.File, notice func(string)) ([]export.Sink, error) {
 	var sinks []export.Sink
 	if p.Output != "" {
-		s, err := file.New(p.Output, stdout, p.Append)
+		s, err := file.New(p.Output, stdout, file.Options{Append: p.Append, Notice: notice})
 		if err != nil {
 			return nil, err
 		}

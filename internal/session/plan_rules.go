@@ -77,6 +77,10 @@ var rules = []rule{
 		"--append says how the file of -o is opened: add -o FILE, or leave it out",
 	},
 	{
+		func(p *Plan) bool { return p.GoOn && p.Mode == Show },
+		"--on-output-error is about what is exported, and -S exports nothing: leave it out",
+	},
+	{
 		func(p *Plan) bool { return p.Output != "" && p.Output == p.Debug },
 		"-o and -d name the same file: choose two",
 	},

@@ -83,6 +83,7 @@ func TestContradictions(t *testing.T) {
 		{"-C needs", in(Container, "-C")},
 		{"nothing says where", func(p *Plan) { p.Output = "" }},
 		{"--append", func(p *Plan) { p.Output = ""; p.Broker = "h"; p.Append = true }},
+		{"--on-output-error", func(p *Plan) { in(Show, "-S")(p); p.GoOn = true }},
 		{"-o and -d", func(p *Plan) { p.Debug = p.Output }},
 		{"-d needs", func(p *Plan) { p.Debug = "-" }},
 		{"-p cannot", func(p *Plan) { p.Broker, p.Endpoint, p.Port = "h", "h", 99 }},

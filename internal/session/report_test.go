@@ -153,14 +153,14 @@ func TestCheckFilesAndSinks(t *testing.T) {
 			t.Errorf("-o %q -d %q: %v", row.output, row.debug, err)
 		}
 	}
-	sinks, err := (&Plan{Output: good}).Sinks(os.Stdout)
+	sinks, err := (&Plan{Output: good}).Sinks(os.Stdout, nil)
 	if err != nil || len(sinks) != 1 || sinks[0].Name() != good {
 		t.Errorf("got %v, %v", sinks, err)
 	}
-	if sinks, err := (&Plan{}).Sinks(os.Stdout); err != nil || len(sinks) != 0 {
+	if sinks, err := (&Plan{}).Sinks(os.Stdout, nil); err != nil || len(sinks) != 0 {
 		t.Errorf("without outputs: %v, %v", sinks, err)
 	}
-	if _, err := (&Plan{Output: "/dev/fd/999"}).Sinks(os.Stdout); err == nil {
+	if _, err := (&Plan{Output: "/dev/fd/999"}).Sinks(os.Stdout, nil); err == nil {
 		t.Error("a descriptor that is not open is a sink")
 	}
 	if !(&Plan{Output: "-"}).ToStdout() || (&Plan{Output: good}).ToStdout() {

@@ -96,8 +96,9 @@ type session struct {
 	src      *seccomp.Source
 	work     *workload.Workload
 	exporter *export.Exporter
-	broken   chan error    // the first failure of a sink
-	stopped  bool          // the workload was ended because of it
+	broken   chan error    // failures of sinks
+	stopped  bool          // the workload was ended because of one
+	rotation rotation      // what SIGHUP means
 	over     chan struct{} // closed when the command has ended
 }
 
@@ -115,10 +116,11 @@ func (s *session) run(ctx context.Context) (int, error) {
 	if err := workload.Subreaper(); err != nil {
 		return 0, err
 	}
-	sinks, err := s.plan.Sinks(s.streams.Out)
+	sinks, err := s.plan.Sinks(s.streams.Out, s.notice)
 	if err != nil {
 		return 0, err
 	}
+	s.rotation = newRotation(s.plan)
 	signals, stop := workload.Signals()
 	defer stop()
 	s.broken = make(chan error, 1)
@@ -148,6 +150,11 @@ func (s *session) run(ctx context.Context) (int, error) {
 		return failedStatus(s.failure), nil // the runtime has told why
 	}
 	summary := s.exporter.Finish(exit.Status)
+	select {
+	case err := <-s.broken: // nobody was waiting for it any more
+		s.notice(err.Error())
+	default:
+	}
 	s.reportDigests()
 	Report(s.streams.Err, s.plan, summary, s.terminal)
 	if err := errors.Join(exit.Err, runErr); err != nil {
@@ -235,6 +242,18 @@ func (s *session) sinkFailed(sink string, err error) {
 	}
 }
 
+// outputFailed does what the plan says for a sink that fails.
+func (s *session) outputFailed(err error, end func()) {
+	switch {
+	case s.plan.GoOn:
+		s.notice(err.Error() + "; the workload goes on, what is missing is counted")
+	case !s.stopped:
+		s.notice(err.Error() + "; the workload is stopped")
+		s.stopped = true
+		end()
+	}
+}
+
 // supervise waits until the command has ended and no task of its context is
 // left, and deals with signals meanwhile.
 func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit workload.Exit) {
@@ -274,14 +293,14 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			}
 			return exit
 		case err := <-s.broken:
-			s.notice(err.Error() + "; the workload is stopped")
-			s.stopped = true
-			end()
+			s.outputFailed(err, end)
 		case <-canceled:
 			canceled = nil
 			end()
 		case sig := <-signals:
-			if ended && (sig == unix.SIGINT || sig == unix.SIGTERM) {
+			if sig == unix.SIGHUP && s.rotation.meant() {
+				go s.exporter.Reopen()
+			} else if ended && (sig == unix.SIGINT || sig == unix.SIGTERM) {
 				end()
 			} else if !ended {
 				s.work.Forward(sig)

@@ -10,17 +10,23 @@
 //   - A regular file holds whole lines only. What a failed write left of a
 //     line is cut off again; where that is impossible (a pipe, a file that
 //     somebody else appended to) the next record begins on a line of its own.
+//   - A regular file has room left for the last records of its stream (Last)
+//     when it has none for others, where its file system can promise that. A
+//     full one takes records again when a good deal of room has come back.
 //   - Flush returns when a regular file is on its disk. Write never waits for
 //     the disk; how often Flush is called bounds what a power failure costs.
 //   - The file is opened, and without Append emptied, by the first Write. One
 //     that is made gets mode 0600, an existing one keeps its own. Links are
 //     followed; opening a FIFO waits for a reader, as in the shell.
+//   - A regular file that was opened by name can be rotated: Reopen begins a
+//     new one where the path leads now. Renamed or deleted without that it is
+//     written on, which the user is told once; at the end one that has no name
+//     any longer gets its own back.
 //   - Writing to a pipe without a reader is an error, as long as the program
 //     has a handler for SIGPIPE (Go's own is enough).
 package file
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,22 +39,44 @@ import (
 // Stdout is the path that stands for standard output.
 const Stdout = "-"
 
+// Options of a Sink.
+type Options struct {
+	// Append keeps what an existing file holds.
+	Append bool
+
+	// Notice is called with a line for the user, from whatever goroutine uses
+	// the sink. Nil: nobody reads them.
+	Notice func(string)
+}
+
 // A Sink is one output. It must not be used by two goroutines at a time.
 type Sink struct {
-	path    string
-	append  bool
+	path   string
+	opts   Options
+	byName bool // path leads to the file, and is no descriptor of this process
+	output
+}
+
+// output is what is written to.
+type output struct {
 	fd      int  // -1 before the first record
 	regular bool // can be cut and synced
+	appends bool // the descriptor does, wherever it stands
 	torn    bool // the last line has no end, and could not be cut off
 	dirty   bool // something was written since the last sync
+	astray  int  // syncs at which the path led elsewhere
+	room    room
 }
 
 // New prepares an output and touches no file. path may be Stdout, which means
 // the given file, or name a descriptor (/dev/fd/3): that is duplicated here
 // and marked close-on-exec, so that a workload started later does not hold it
-// open. With append, an existing file is kept.
-func New(path string, stdout *os.File, append bool) (*Sink, error) {
-	s := &Sink{path: path, append: append, fd: -1}
+// open.
+func New(path string, stdout *os.File, opts Options) (*Sink, error) {
+	if opts.Notice == nil {
+		opts.Notice = func(string) {}
+	}
+	s := &Sink{path: path, opts: opts, output: output{fd: -1}}
 	if n, ok := descriptor(path); ok {
 		if err := checkDescriptor(n); err != nil {
 			return nil, s.fail(err)
@@ -57,6 +85,7 @@ func New(path string, stdout *os.File, append bool) (*Sink, error) {
 		return s, s.duplicate(n)
 	}
 	if path != Stdout {
+		s.byName = true
 		return s, nil
 	}
 	conn, err := stdout.SyscallConn()
@@ -97,9 +126,16 @@ func (s *Sink) Write(b *record.Batch) error {
 		}
 		s.torn = false
 	}
-	n, err := s.writeAll(b.Buf)
+	fit, full := s.admit(b)
+	if fit == 0 {
+		return s.writeError(0, full)
+	}
+	n, err := s.writeAll(b.Buf[:b.Ends[fit-1]])
 	s.dirty = s.dirty || n > 0
 	if err == nil {
+		if full != nil {
+			return s.writeError(fit, full)
+		}
 		return nil
 	}
 	taken, whole := 0, 0
@@ -113,9 +149,37 @@ func (s *Sink) Write(b *record.Batch) error {
 	return s.writeError(taken, err)
 }
 
+// admit returns for how many records there is room, and what is wrong if it is
+// not for all.
+func (s *Sink) admit(b *record.Batch) (int, error) {
+	if !s.regular {
+		return b.Len(), nil
+	}
+	at, err := s.position()
+	if err != nil {
+		return b.Len(), nil
+	}
+	return s.room.admit(s.fd, at, b)
+}
+
+// Last tells that the next records are the last of their stream: they may use
+// the room that is kept for them.
+func (s *Sink) Last() { s.room.last = true }
+
 // Flush returns when everything that was written to a regular file is on its
 // disk. For anything else there is nothing to do.
 func (s *Sink) Flush() error {
+	dirty := s.dirty
+	if err := s.sync(); err != nil {
+		return err
+	}
+	if dirty {
+		s.look()
+	}
+	return nil
+}
+
+func (s *Sink) sync() error {
 	if !s.dirty || !s.regular {
 		return nil
 	}
@@ -126,70 +190,33 @@ func (s *Sink) Flush() error {
 	return nil
 }
 
-// Close flushes and closes. The sink is not used afterwards.
+// Close flushes and closes. The sink is not used afterwards. When the file is
+// gone and cannot be had back, the error is a *record.WriteError.
 func (s *Sink) Close() error {
 	if s.fd < 0 {
 		return nil
 	}
-	err := s.Flush()
-	// After EINTR the descriptor is closed all the same.
-	if cerr := unix.Close(s.fd); err == nil && cerr != nil && cerr != unix.EINTR {
-		err = fmt.Errorf("cannot close %s: %w", s.Name(), cerr)
+	return s.leave(s.farewell())
+}
+
+// leave closes the file, and returns the first thing that is wrong with it.
+func (s *Sink) leave(err error) error {
+	s.trim()
+	for _, end := range []func() error{s.sync, s.close} {
+		if e := end(); err == nil {
+			err = e
+		}
 	}
-	s.fd = -1
 	return err
 }
 
-func (s *Sink) open() error {
-	// O_APPEND also when the file is emptied: two writers do not overwrite
-	// one another's lines then.
-	flags := unix.O_WRONLY | unix.O_APPEND | unix.O_CLOEXEC | unix.O_NOCTTY
-	if !s.append {
-		flags |= unix.O_TRUNC
+func (s *Sink) close() error {
+	err := unix.Close(s.fd)
+	s.fd = -1
+	// After EINTR the descriptor is closed all the same.
+	if err != nil && err != unix.EINTR {
+		return fmt.Errorf("cannot close %s: %w", s.Name(), err)
 	}
-	// O_CREAT only where it is needed: in a sticky folder the kernel refuses
-	// it for somebody else's FIFO or file (fs.protected_fifos).
-	err := s.openWith(flags)
-	if err == unix.ENOENT {
-		err = s.openWith(flags | unix.O_CREAT)
-	}
-	if err != nil {
-		return err
-	}
-	if err := s.inspect(); err != nil {
-		unix.Close(s.fd)
-		s.fd = -1
-		return err
-	}
-	s.torn = s.append && s.regular && endsTorn(s.path)
-	return nil
-}
-
-func (s *Sink) openWith(flags int) error {
-	return retry(func() (err error) {
-		s.fd, err = unix.Open(s.path, flags, 0o600)
-		return err
-	})
-}
-
-func (s *Sink) duplicate(fd int) error {
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return s.fail(err)
-	}
-	s.fd = dup
-	if err := s.inspect(); err != nil {
-		return s.fail(err)
-	}
-	return nil
-}
-
-func (s *Sink) inspect() error {
-	var st unix.Stat_t
-	if err := unix.Fstat(s.fd, &st); err != nil {
-		return err
-	}
-	s.regular = st.Mode&unix.S_IFMT == unix.S_IFREG
 	return nil
 }
 
@@ -242,40 +269,9 @@ func (s *Sink) cut(n int64) bool {
 	if retry(func() error { return unix.Ftruncate(s.fd, pos-n) }) != nil {
 		return false
 	}
+	s.room.cut(pos - n)
 	_, err = unix.Seek(s.fd, pos-n, io.SeekStart)
 	return err == nil
-}
-
-func (s *Sink) fail(err error) error {
-	return fmt.Errorf("cannot write %s: %w%s", s.Name(), err, hint(err))
-}
-
-func (s *Sink) writeError(taken int, err error) error {
-	return &record.WriteError{Taken: taken, Cause: cause(err), Err: s.fail(err)}
-}
-
-func cause(err error) record.Cause {
-	switch {
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EFBIG):
-		return record.CauseOutputFull
-	case errors.Is(err, unix.EPIPE):
-		return record.CauseOutputClosed
-	}
-	return record.CauseOutputError
-}
-
-func hint(err error) string {
-	switch {
-	case errors.Is(err, unix.ENOSPC):
-		return " (free some space, or write to another file system)"
-	case errors.Is(err, unix.EDQUOT):
-		return " (raise the quota, or write to another file system)"
-	case errors.Is(err, unix.EFBIG):
-		return " (raise the limit with ulimit -f)"
-	case errors.Is(err, unix.EPIPE):
-		return " (its reader ended before the workload)"
-	}
-	return ""
 }
 
 // retry repeats a system call that a signal interrupted.
@@ -285,21 +281,4 @@ func retry(call func() error) error {
 			return err
 		}
 	}
-}
-
-// endsTorn reports whether the last line of a file has no end. A file that
-// may not be read is taken to be whole.
-func endsTorn(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil || end == 0 {
-		return false
-	}
-	last := make([]byte, 1)
-	_, err = f.ReadAt(last, end-1)
-	return err == nil && last[0] != '\n'
 }

@@ -33,7 +33,7 @@ func lines(first, last int) *record.Batch {
 
 func open(t *testing.T, path string, append bool) *Sink {
 	t.Helper()
-	s, err := New(path, os.Stdout, append)
+	s, err := New(path, os.Stdout, Options{Append: append})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,37 +213,99 @@ func TestFullDevice(t *testing.T) {
 	}
 }
 
-// A file system of 64 KiB: the write that fills it is a short one.
+// A file system of 64 KiB that fills up, and the room for the last records.
 func TestFullFileSystem(t *testing.T) {
+	dir := smallFileSystem(t)
+	path := filepath.Join(dir, "a.exp")
+	s := open(t, path, false)
+	write(t, s, lines(1, 2900))
+	const room = (65536 - reserve) / lineLen
+	refused(t, s.Write(lines(2901, 4000)), unix.ENOSPC, room-2900, record.CauseOutputFull)
+	refused(t, s.Write(lines(4001, 4001)), unix.ENOSPC, 0, record.CauseOutputFull)
+	if got := content(t, path); got != string(lines(1, room).Buf) {
+		t.Errorf("the file holds %d bytes, ending in %.40q", len(got), got[max(0, len(got)-40):])
+	}
+	s.Last()
+	write(t, s, lines(5001, 5100))
+	if got := content(t, path); got != string(lines(1, room).Buf)+string(lines(5001, 5100).Buf) {
+		t.Errorf("with the last records it holds %d bytes, ending in %.40q", len(got), got[len(got)-40:])
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A full file system takes records again when there is a good deal of room,
+// not for every block that somebody gives back.
+func TestRoomThatComesBack(t *testing.T) {
+	dir := smallFileSystem(t)
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	ballast := put(t, filepath.Join(dir, "ballast"), strings.Repeat("x", 900<<10))
+	path := filepath.Join(dir, "a.exp")
+	s := open(t, path, false)
+	n := 1
+	for ; s.Write(lines(n, n+99)) == nil; n += 100 {
+	}
+	refused(t, s.Write(lines(n, n)), unix.ENOSPC, 0, record.CauseOutputFull)
+	if err := os.Truncate(ballast, 896<<10); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, s.Write(lines(n, n)), unix.ENOSPC, 0, record.CauseOutputFull)
+	if err := os.Truncate(ballast, 800<<10); err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, lines(n, n+99))
+	write(t, s, lines(n+100, n+199))
+}
+
+// What was kept for later is given back at the end.
+func TestUnusedRoomIsGivenBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.exp")
+	s := open(t, path, false)
+	write(t, s, lines(1, 1))
+	blocks := func() int64 {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil || st.Size != lineLen {
+			t.Fatalf("%d bytes, %v", st.Size, err)
+		}
+		return st.Blocks * 512
+	}
+	if s.room.blind {
+		t.Skip("needs a file system that keeps room for files (fallocate)")
+	}
+	if n := blocks(); n < reserve {
+		t.Errorf("%d bytes are kept while it is open", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := blocks(); n >= step {
+		t.Errorf("%d bytes are kept afterwards", n)
+	}
+}
+
+func smallFileSystem(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
 		t.Skipf("needs the right to mount a tmpfs: %v", err)
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	path := filepath.Join(dir, "a.exp")
-	s := open(t, path, false)
-	write(t, s, lines(1, 3000))
-	const room = 65536 / lineLen
-	refused(t, s.Write(lines(3001, 4000)), unix.ENOSPC, room-3000, record.CauseOutputFull)
-	if got := content(t, path); got != string(lines(1, room).Buf) {
-		t.Errorf("the file holds %d bytes, ending in %.40q", len(got), got[max(0, len(got)-40):])
-	}
-	// A short record still fits, and follows the last whole line.
-	short := &record.Batch{}
-	short.Append(0, []byte("{}"))
-	write(t, s, short)
-	if got := content(t, path); !strings.HasSuffix(got, string(lines(room, room).Buf)+"{}\n") {
-		t.Errorf("the file ends in %.40q", got[len(got)-40:])
-	}
+	return dir
 }
 
-// The same by the file size limit, which needs no privilege.
+// The same by the file size limit, which needs no privilege. A limit that is
+// there from the beginning leaves room for the last records; one that comes
+// later tears a line.
 func TestFileSizeLimit(t *testing.T) {
 	const limit = 50*lineLen + 10
 	for _, row := range []struct {
 		name   string
 		stdout bool // a descriptor opened without O_APPEND
-	}{{"file", false}, {"standard output", true}} {
+		later  bool
+	}{{"file", false, false}, {"file, later", false, true}, {"standard output", true, false}, {"standard output, later", true, true}} {
 		t.Run(row.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a.exp")
 			s := open(t, path, false)
@@ -253,18 +315,30 @@ func TestFileSizeLimit(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer f.Close()
-				if s, err = New(Stdout, f, false); err != nil {
+				if s, err = New(Stdout, f, Options{}); err != nil {
 					t.Fatal(err)
 				}
 				defer s.Close()
 			}
-			withFileLimit(t, limit, func() {
-				refused(t, s.Write(lines(1, 60)), unix.EFBIG, 50, record.CauseOutputFull)
+			first, room := 1, uint64(reserve)
+			if row.later {
+				write(t, s, lines(1, 10))
+				first, room = 11, 0
+			}
+			withFileLimit(t, limit+room, func() {
+				refused(t, s.Write(lines(first, 60)), unix.EFBIG, 51-first, record.CauseOutputFull)
 			})
 			if got := content(t, path); got != string(lines(1, 50).Buf) {
 				t.Errorf("the file holds %d bytes, ending in %.40q", len(got), got[max(0, len(got)-40):])
 			}
-			write(t, s, lines(51, 52))
+			if row.later {
+				write(t, s, lines(51, 52))
+			} else {
+				withFileLimit(t, limit+room, func() {
+					s.Last()
+					write(t, s, lines(51, 52))
+				})
+			}
 			if got := content(t, path); got != string(lines(1, 52).Buf) {
 				t.Errorf("afterwards it holds %d bytes, ending in %.40q", len(got), got[max(0, len(got)-40):])
 			}
@@ -324,7 +398,7 @@ func TestANonBlockingPipeIsWaitedFor(t *testing.T) {
 	}
 	r, w := os.NewFile(uintptr(fds[0]), "r"), os.NewFile(uintptr(fds[1]), "w")
 	defer r.Close()
-	s, err := New(Stdout, w, false)
+	s, err := New(Stdout, w, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +462,7 @@ func TestAFileThatCannotBeOpened(t *testing.T) {
 }
 
 func BenchmarkWrite(b *testing.B) {
-	s, err := New(filepath.Join(b.TempDir(), "a.exp"), os.Stdout, false)
+	s, err := New(filepath.Join(b.TempDir(), "a.exp"), os.Stdout, Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

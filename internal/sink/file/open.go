@@ -1,0 +1,101 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package file
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// open opens the file by its name.
+func (s *Sink) open() error {
+	if s.opts.Append {
+		return s.openFor(0)
+	}
+	return s.openFor(unix.O_TRUNC)
+}
+
+func (s *Sink) openFor(flags int) error {
+	// O_APPEND also when the file is emptied: two writers do not overwrite
+	// one another's lines then.
+	flags |= unix.O_WRONLY | unix.O_APPEND | unix.O_CLOEXEC | unix.O_NOCTTY
+	// O_CREAT only where it is needed: in a sticky folder the kernel refuses
+	// it for somebody else's FIFO or file (fs.protected_fifos).
+	err := s.openWith(flags)
+	if err == unix.ENOENT {
+		err = s.openWith(flags | unix.O_CREAT)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.inspect(); err != nil {
+		unix.Close(s.fd)
+		s.fd = -1
+		return err
+	}
+	s.torn = flags&unix.O_TRUNC == 0 && s.regular && endsTorn(s.path)
+	return nil
+}
+
+func (s *Sink) openWith(flags int) error {
+	return retry(func() (err error) {
+		s.fd, err = unix.Open(s.path, flags, 0o600)
+		return err
+	})
+}
+
+func (s *Sink) duplicate(fd int) error {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return s.fail(err)
+	}
+	s.fd = dup
+	if err := s.inspect(); err != nil {
+		return s.fail(err)
+	}
+	return nil
+}
+
+func (s *Sink) inspect() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(s.fd, &st); err != nil {
+		return err
+	}
+	flags, err := unix.FcntlInt(uintptr(s.fd), unix.F_GETFL, 0)
+	if err != nil {
+		return err
+	}
+	s.regular = st.Mode&unix.S_IFMT == unix.S_IFREG
+	s.appends = flags&unix.O_APPEND != 0
+	return nil
+}
+
+// position is where the next record goes.
+func (s *Sink) position() (int64, error) {
+	if !s.appends {
+		return unix.Seek(s.fd, 0, io.SeekCurrent)
+	}
+	var st unix.Stat_t
+	err := unix.Fstat(s.fd, &st)
+	return st.Size, err
+}
+
+// endsTorn reports whether the last line of a file has no end. A file that
+// may not be read is taken to be whole.
+func endsTorn(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil || end == 0 {
+		return false
+	}
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, end-1)
+	return err == nil && last[0] != '\n'
+}
