@@ -50,8 +50,15 @@ func withReadOnly(s *scene) {
 	s.do(unix.Mount("", s.path("r"), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
 }
 
-// executing is why some acts are recorded that come to no hook.
-const executing = "nobody looks whether a program is running, which may then not be written to"
+// ownProgram is the program that does the acts, opened with flags.
+func ownProgram(flags uint32) func(*scene) []record {
+	return func(s *scene) []record {
+		path, _ := actorProgram()
+		exe := &scene{t: s.t, dir: filepath.Dir(path)}
+		exe.remember()
+		return []record{opened(exe.file(actorName, flags|largeFile))}
+	}
+}
 
 // edgeActs fail, or nearly so, for reasons of their own.
 var edgeActs = []act{
@@ -76,9 +83,12 @@ var edgeActs = []act{
 	}, do: boundTo(rawAddr(unix.AF_UNIX, 's', 0)), errno: unix.ENOENT,
 		want: addressed(tsem.SocketBind, unix.AF_UNIX, unix.SOCK_STREAM, 0, tsem.Addr{Family: tsem.AddrUnix, Path: []byte("s")})},
 
-	{name: "write to a program that runs", limit: executing, do: func(string, int) error { return unlessErr(openAt(unix.AT_FDCWD, "/proc/self/exe", unix.O_WRONLY, 0)) },
-		errno: unix.ETXTBSY, want: none},
-	{name: "truncate a program that runs", limit: executing, do: func(string, int) error { return unix.Truncate("/proc/self/exe", 0) }, errno: unix.ETXTBSY, want: none},
+	{name: "write to a program that runs", do: opensExactly("/proc/self/exe", unix.O_WRONLY), errno: unix.ETXTBSY, want: none},
+	{name: "write to a program that runs, from its beginning", do: opensExactly("/proc/self/exe", unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC), errno: unix.ETXTBSY, want: none},
+	{name: "neither read nor write a program that runs", do: opensExactly("/proc/self/exe", 3), want: ownProgram(3)},
+	{name: "O_TRUNC for reading of a program that runs", do: opensExactly("/proc/self/exe", unix.O_TRUNC), errno: unix.ETXTBSY, want: ownProgram(unix.O_TRUNC)},
+	{name: "truncate a program that runs", do: func(string, int) error { return unix.Truncate("/proc/self/exe", 0) }, errno: unix.ETXTBSY, want: none},
+	{name: "write to a program that nobody runs", prepare: func(s *scene) { s.write("f", "x", 0o755) }, do: opens("f", unix.O_WRONLY, 0), want: opensF(unix.O_WRONLY)},
 	{name: "an absolute path and no descriptor", prepare: withFile, do: func(dir string, _ int) error { return unlessErr(openAt(999, dir+"/f", 0, 0)) }, want: opensF(0)},
 	{name: "O_CREAT and O_DIRECTORY", do: opens("n", unix.O_CREAT|unix.O_DIRECTORY, 0o644), errno: unix.EINVAL, want: none},
 	{name: "O_CREAT and O_DIRECTORY on a folder", prepare: withFolder, do: opens("d", unix.O_CREAT|unix.O_DIRECTORY, 0o644), errno: unix.EINVAL, want: none},

@@ -6,7 +6,6 @@ package test
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -36,6 +35,14 @@ func opens(name string, flags, mode int) func(string, int) error {
 	}
 }
 
+// opensExactly makes an act that opens a path.
+func opensExactly(path string, flags int) func(string, int) error {
+	return func(string, int) error {
+		_, err := openAt(unix.AT_FDCWD, path, flags, 0o644)
+		return err
+	}
+}
+
 // withFile prepares a file f.
 func withFile(s *scene) { s.write("f", "some content\n", 0o644) }
 
@@ -59,8 +66,18 @@ func openHow(dirfd int, path string, how *unix.OpenHow) error {
 	return err
 }
 
-// resolving is what of openat2 is not done.
-const resolving = "the restrictions of openat2 on how a path is resolved are not looked at"
+// within makes an act that opens a path below a descriptor under restrictions.
+func within(path string, flags, mode, resolve uint64) func(string, int) error {
+	return func(_ string, fd int) error {
+		return openHow(fd, path, &unix.OpenHow{Flags: flags, Mode: mode, Resolve: resolve})
+	}
+}
+
+// resolveCached is RESOLVE_CACHED.
+const resolveCached = 0x20
+
+// openFolder opens the folder of an act.
+func openFolder(dir string) (int, error) { return unix.Open(dir, unix.O_PATH, 0) }
 
 var openActs = []act{
 	{name: "existing", prepare: withFile, do: opens("f", unix.O_RDONLY, 0), want: opensF(0)},
@@ -241,19 +258,8 @@ var openActs = []act{
 			_, err := openAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), 0, 0)
 			return err
 		}, want: opensF(0)},
-	{name: "/proc/self/exe", do: func(string, int) error {
-		_, err := openAt(unix.AT_FDCWD, "/proc/self/exe", 0, 0)
-		return err
-	}, want: func(s *scene) []record {
-		path, _ := actorProgram()
-		exe := &scene{t: s.t, dir: filepath.Dir(path)}
-		exe.remember()
-		return []record{opened(exe.file(actorName, largeFile))}
-	}},
-	{name: "a file of proc", do: func(string, int) error {
-		_, err := openAt(unix.AT_FDCWD, "/proc/version", 0, 0)
-		return err
-	}, want: func(s *scene) []record {
+	{name: "/proc/self/exe", do: opensExactly("/proc/self/exe", 0), want: ownProgram(0)},
+	{name: "a file of proc", do: opensExactly("/proc/version", 0), want: func(s *scene) []record {
 		in := tsem.Inode{Mode: unix.S_IFREG | 0o444, Magic: unix.PROC_SUPER_MAGIC, SID: []byte("proc")}
 		return []record{opened(tsem.File{Flags: largeFile, Inode: in, Digest: zDigest,
 			Path: tsem.Path{Type: tsem.PathRoot, Pathname: []byte("nodev:/")}})}
@@ -261,40 +267,48 @@ var openActs = []act{
 
 	{name: "openat2", prepare: withFile, do: func(dir string, _ int) error {
 		return openHow(unix.AT_FDCWD, dir+"/f", &unix.OpenHow{Flags: unix.O_RDWR | unix.O_CLOEXEC})
-	}, want: func(s *scene) []record { return []record{opened(s.file("f", unix.O_RDWR))} }},
+	}, want: opensF(unix.O_RDWR)},
 	{name: "openat2 of a new file", do: func(dir string, _ int) error {
 		return openHow(unix.AT_FDCWD, dir+"/n", &unix.OpenHow{Flags: unix.O_RDWR | unix.O_CREAT, Mode: 0o640})
-	}, want: func(s *scene) []record {
-		return []record{
-			s.created(tsem.InodeCreate, "n", unix.S_IFREG|0o640, 1),
-			opened(s.newFile("n", unix.O_RDWR|unix.O_CREAT, 0o640, 1)),
-		}
-	}},
+	}, want: makesAndOpens("n", unix.O_RDWR|unix.O_CREAT, 0o640, 0o640)},
 	{name: "openat2 with an unknown flag", prepare: withFile, do: func(dir string, _ int) error {
 		return openHow(unix.AT_FDCWD, dir+"/f", &unix.OpenHow{Flags: 4})
 	}, errno: unix.EINVAL, want: none},
 	{name: "openat2 with a mode for nothing", prepare: withFile, do: func(dir string, _ int) error {
 		return openHow(unix.AT_FDCWD, dir+"/f", &unix.OpenHow{Mode: 0o644})
 	}, errno: unix.EINVAL, want: none},
-	{name: "openat2 without links", limit: resolving, prepare: func(s *scene) {
+	{name: "openat2 with unknown restrictions", prepare: withFile, before: openFolder, do: within("f", 0, 0, 0x40), errno: unix.EINVAL, want: none},
+	{name: "openat2 without links", prepare: func(s *scene) {
 		withFile(s)
 		s.do(os.Symlink("f", s.path("l")))
-	}, do: func(dir string, _ int) error {
-		return openHow(unix.AT_FDCWD, dir+"/l", &unix.OpenHow{Resolve: unix.RESOLVE_NO_SYMLINKS})
-	}, errno: unix.ELOOP, want: none},
-	{name: "openat2 beneath", limit: resolving, prepare: withFile,
-		before: func(dir string) (int, error) { return unix.Open(dir, unix.O_PATH, 0) },
-		do: func(_ string, fd int) error {
-			return openHow(fd, "../0/f", &unix.OpenHow{Resolve: unix.RESOLVE_BENEATH})
-		}, errno: unix.EXDEV, want: none},
-	{name: "openat2 in a root", limit: resolving, prepare: func(s *scene) {
+	}, before: openFolder, do: within("l", 0, 0, unix.RESOLVE_NO_SYMLINKS), errno: unix.ELOOP, want: none},
+	{name: "openat2 without links, and there is none", prepare: withFile, before: openFolder, do: within("./f", 0, 0, unix.RESOLVE_NO_SYMLINKS), want: opensF(0)},
+	{name: "openat2 without links of proc", before: openFolder, do: within("/proc/self/exe", 0, 0, unix.RESOLVE_NO_MAGICLINKS), errno: unix.ELOOP, want: none},
+	{name: "openat2 beneath", prepare: withFile, before: openFolder, do: within("../0/f", 0, 0, unix.RESOLVE_BENEATH), errno: unix.EXDEV, want: none},
+	{name: "openat2 beneath, from the root", prepare: withFile, before: openFolder, do: func(dir string, fd int) error {
+		return within(dir+"/f", 0, 0, unix.RESOLVE_BENEATH)("", fd)
+	}, errno: unix.EXDEV, want: none},
+	{name: "openat2 beneath, and back", prepare: withFolder, before: openFolder, do: within("d/../d/f", 0, 0, unix.RESOLVE_BENEATH), want: func(s *scene) []record {
+		return []record{opened(s.file("d/f", largeFile))}
+	}},
+	{name: "openat2 of a new file outside", before: openFolder, do: within("../n", unix.O_CREAT|unix.O_WRONLY, 0o644, unix.RESOLVE_BENEATH), errno: unix.EXDEV, want: none},
+	{name: "openat2 of a new file beneath", before: openFolder, do: within("n", unix.O_CREAT|unix.O_WRONLY, 0o644, unix.RESOLVE_BENEATH),
+		want: makesAndOpens("n", unix.O_CREAT|unix.O_WRONLY, 0o644, 0o644)},
+	{name: "openat2 in a root", prepare: func(s *scene) {
 		withFile(s)
 		s.do(os.Symlink("/f", s.path("l")))
-	},
-		before: func(dir string) (int, error) { return unix.Open(dir, unix.O_PATH, 0) },
-		do: func(_ string, fd int) error {
-			return openHow(fd, "/../l", &unix.OpenHow{Resolve: unix.RESOLVE_IN_ROOT})
-		}, want: func(s *scene) []record { return []record{opened(s.file("f", 0))} }},
+	}, before: openFolder, do: within("/../l", 0, 0, unix.RESOLVE_IN_ROOT), want: opensF(0)},
+	{name: "openat2 of a new file in a root", prepare: func(s *scene) { s.do(os.Symlink("/../n", s.path("l"))) }, before: openFolder,
+		do:   within("l", unix.O_CREAT|unix.O_WRONLY, 0o644, unix.RESOLVE_IN_ROOT),
+		want: makesAndOpens("n", unix.O_CREAT|unix.O_WRONLY, 0o644, 0o644)},
+	{name: "openat2 on another file system", before: openFolder, do: within("/proc/version", 0, 0, unix.RESOLVE_NO_XDEV), errno: unix.EXDEV, want: none},
+	{name: "openat2 of what is in memory", prepare: withFile, before: func(dir string) (int, error) {
+		if _, err := os.Stat(dir + "/f"); err != nil {
+			return -1, err
+		}
+		return openFolder(dir)
+	}, do: within("f", 0, 0, resolveCached), want: opensF(0)},
+	{name: "openat2 of what is in memory, to be made", before: openFolder, do: within("n", unix.O_CREAT, 0o644, resolveCached), errno: unix.EAGAIN, want: none},
 
 	{name: "O_TMPFILE", do: opens("", unix.O_TMPFILE|unix.O_RDWR, 0o600), want: func(s *scene) []record {
 		f := tsem.File{Flags: largeFile | unix.O_TMPFILE | unix.O_RDWR, Inode: s.newInode(unix.S_IFREG | 0o600), Path: s.absolute(""), Digest: zDigest}

@@ -229,6 +229,9 @@ func truncate(d *Deriver, c *Call) error {
 	if frozen(o) {
 		return unix.EPERM
 	}
+	if c.Row.fd < 0 && d.runs(o) {
+		return unix.ETXTBSY
+	}
 	d.setattr(c, o, cell)
 	return nil
 }

@@ -156,10 +156,13 @@ func TestOpenExisting(t *testing.T) {
 		got := c.derive("openat", at1, c.text(file), test.asked, 0o600)
 		c.want(got, opened(c.fileAt(file, uint32(test.seen))))
 	}
-	// openat2 sets nothing by itself.
-	how := make([]byte, 24)
+	how := make([]byte, 32)
 	how[0] = unix.O_RDWR
-	c.want(c.derive("openat2", at1, c.text(file), c.bytes(how), 24), opened(c.fileAt(file, unix.O_RDWR)))
+	for _, size := range []uint64{24, 32} {
+		c.want(c.derive("openat2", at1, c.text(file), c.bytes(how), size), opened(c.fileAt(file, unix.O_RDWR|largeFile)))
+	}
+	how[24] = 1 // something that is not known here
+	c.want(c.derive("openat2", at1, c.text(file), c.bytes(how), 32))
 }
 
 func TestOpenTruncates(t *testing.T) {

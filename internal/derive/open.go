@@ -4,11 +4,13 @@
 package derive
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/proc"
+	"quixote-export/internal/task"
 	"quixote-export/tsem"
 )
 
@@ -34,33 +36,52 @@ func open(d *Deriver, c *Call) error {
 	if !c.Compat {
 		flags |= largeFile
 	}
-	return d.openPath(c, c.dirfd(c.Row.dir), path, flags, uint32(c.Args[c.Row.mode])&0o7777)
+	return d.openPath(c, c.dirfd(c.Row.dir), path, flags, uint32(c.Args[c.Row.mode])&0o7777, 0)
 }
 
-// openat2 takes its flags from a structure that may grow.
+// validResolve are the restrictions that openat2 knows.
+const validResolve = unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS |
+	unix.RESOLVE_BENEATH | unix.RESOLVE_IN_ROOT | proc.ResolveCached
+
+// openat2 takes its flags from a structure that may grow: what this side does
+// not know of it must be zero.
 func openat2(d *Deriver, c *Call) error {
-	const size = 24
-	if c.Args[3] < size || c.Args[3] > 4096 {
+	const size, most = 24, 4096
+	if c.Args[3] < size {
 		return unix.EINVAL
 	}
-	var how [size]byte
-	if err := d.lens.Read(c.Task, c.Args[2], how[:]); err != nil {
+	if c.Args[3] > most {
+		return unix.E2BIG
+	}
+	how := make([]byte, c.Args[3])
+	if err := d.lens.Read(c.Task, c.Args[2], how); err != nil {
 		return unreadable(err)
 	}
-	flags := binary.NativeEndian.Uint64(how[:])
+	flags := binary.NativeEndian.Uint64(how)
 	mode := binary.NativeEndian.Uint64(how[8:])
-	if flags&^validFlags != 0 || mode&^0o7777 != 0 || mode != 0 && flags&(unix.O_CREAT|tmpfileBit) == 0 {
+	resolve := binary.NativeEndian.Uint64(how[16:])
+	const both = unix.RESOLVE_BENEATH | unix.RESOLVE_IN_ROOT
+	switch {
+	case len(bytes.Trim(how[size:], "\x00")) > 0:
+		return unix.E2BIG
+	case flags&^validFlags != 0, mode&^0o7777 != 0, mode != 0 && flags&(unix.O_CREAT|tmpfileBit) == 0:
 		return unix.EINVAL
+	case resolve&^validResolve != 0, resolve&both == both:
+		return unix.EINVAL
+	case resolve&proc.ResolveCached != 0 && flags&(unix.O_TRUNC|unix.O_CREAT|tmpfileBit) != 0:
+		return unix.EAGAIN
 	}
+	flags |= largeFile
 	path, err := d.path(c, c.Row.path, 0)
 	if err != nil {
 		return err
 	}
-	return d.openPath(c, c.dirfd(c.Row.dir), path, uint32(flags), uint32(mode))
+	return d.openPath(c, c.dirfd(c.Row.dir), path, uint32(flags), uint32(mode), resolve)
 }
 
-// openPath derives the opening of a path. Flags are in the form of f_flags.
-func (d *Deriver) openPath(c *Call, dirfd int32, path []byte, flags, mode uint32) error {
+// openPath derives the opening of a path. Flags are in the form of f_flags,
+// resolve is the restrictions of openat2.
+func (d *Deriver) openPath(c *Call, dirfd int32, path []byte, flags, mode uint32, resolve uint64) error {
 	if flags&unix.O_PATH != 0 {
 		return nil // such a descriptor opens nothing: no hook is called
 	}
@@ -72,15 +93,15 @@ func (d *Deriver) openPath(c *Call, dirfd int32, path []byte, flags, mode uint32
 		return unix.EINVAL // since Linux 6.4; before, some file systems made a file
 	}
 	if flags&tmpfileBit != 0 {
-		return d.openUnnamed(c, dirfd, path, flags, mode)
+		return d.openUnnamed(c, dirfd, path, flags, mode, resolve)
 	}
 	exclusive := flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL
 	o := &d.objects[0]
 	follow := flags&unix.O_NOFOLLOW == 0 && !exclusive
-	err := d.lens.Lookup(c.Task, dirfd, path, follow, o)
+	err := d.lens.LookupWithin(c.Task, dirfd, path, resolve, follow, o)
 	switch {
 	case err == unix.ENOENT && flags&unix.O_CREAT != 0:
-		return d.create(c, dirfd, path, flags, mode, follow)
+		return d.create(c, dirfd, path, flags, mode, resolve, follow)
 	case err != nil:
 		return err
 	case exclusive:
@@ -122,14 +143,26 @@ func (d *Deriver) openExisting(c *Call, o *proc.Object, flags uint32) error {
 	if flags&unix.O_NOATIME != 0 && !d.owns(c, o) {
 		return unix.EPERM
 	}
+	writes := flags&unix.O_ACCMODE == unix.O_WRONLY || flags&unix.O_ACCMODE == unix.O_RDWR
+	busy := mode&unix.W_OK != 0 && d.runs(o)
+	if busy && writes {
+		return unix.ETXTBSY
+	}
 	d.procSearch(c, o)
 	d.emit(tsem.FileOpen, &tsem.FileCell{File: d.file(c, o, flags)})
 	d.openLog(c, o, flags)
 	d.procAccess(c, o, flags)
-	if flags&unix.O_TRUNC != 0 {
+	if flags&unix.O_TRUNC != 0 && !busy {
 		d.setattr(c, o, tsem.SetattrCell{Valid: attrSize | attrMtime | attrCtime | attrOpen | attrFile})
 	}
 	return nil
+}
+
+// runs tells whether somebody runs the program o, which the kernel does not let
+// anybody write to until then. (Linux 6.11 and 6.12 did for a few weeks.) Files
+// that nobody may execute are not looked for.
+func (d *Deriver) runs(o *proc.Object) bool {
+	return o.Stat.Mode&0o111 != 0 && task.Runs(&o.Stat)
 }
 
 // owns tells whether the task counts as the owner of o.
@@ -158,10 +191,10 @@ func (d *Deriver) mayOpenInSticky(c *Call, o *proc.Object) bool {
 }
 
 // create derives the making and opening of a file that is not there.
-func (d *Deriver) create(c *Call, dirfd int32, path []byte, flags, mode uint32, follow bool) error {
+func (d *Deriver) create(c *Call, dirfd int32, path []byte, flags, mode uint32, resolve uint64, follow bool) error {
 	dir, o := &d.objects[1], &d.objects[0]
 	for range maxDangling {
-		last, err := d.lens.Parent(c.Task, dirfd, path, dir)
+		last, err := d.lens.ParentWithin(c.Task, dirfd, path, resolve, dir)
 		if err != nil {
 			return err
 		}
@@ -222,12 +255,12 @@ func (d *Deriver) createIn(c *Call, dir *proc.Object, name []byte, flags, mode u
 
 // openUnnamed is O_TMPFILE: the file never has a name, so no hook tells of its
 // making, and the kernel's name for it holds a number that is not known yet.
-func (d *Deriver) openUnnamed(c *Call, dirfd int32, path []byte, flags, mode uint32) error {
+func (d *Deriver) openUnnamed(c *Call, dirfd int32, path []byte, flags, mode uint32, resolve uint64) error {
 	if flags&unix.O_TMPFILE != unix.O_TMPFILE || flags&unix.O_ACCMODE == unix.O_RDONLY || flags&unix.O_CREAT != 0 {
 		return unix.EINVAL
 	}
 	dir := &d.objects[0]
-	if err := d.lens.Lookup(c.Task, dirfd, path, flags&unix.O_NOFOLLOW == 0, dir); err != nil {
+	if err := d.lens.LookupWithin(c.Task, dirfd, path, resolve, flags&unix.O_NOFOLLOW == 0, dir); err != nil {
 		return err
 	}
 	if !dir.IsDir() {

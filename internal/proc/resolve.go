@@ -46,7 +46,7 @@ func (l *Lens) Lookup(t *task.Task, dirfd int32, path []byte, follow bool, o *Ob
 		// The way into procfs may have led over a link that means the caller,
 		// which would be us.
 		o.Close()
-		return l.walk(t, dirfd, path, follow, o)
+		return l.walk(t, dirfd, path, 0, follow, o)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (l *Lens) open(t *task.Task, dirfd int32, path []byte, follow bool, o *Obje
 
 // walkTo is walk for open: the object has been described, so its path is known.
 func (l *Lens) walkTo(t *task.Task, dirfd int32, path []byte, follow bool, o *Object) ([]byte, error) {
-	if err := l.walk(t, dirfd, path, follow, o); err != nil {
+	if err := l.walk(t, dirfd, path, 0, follow, o); err != nil {
 		return nil, err
 	}
 	return bytes.Clone(o.Path), nil
@@ -146,6 +146,11 @@ type Last struct {
 // Parent resolves all of path but its last component into o. The component
 // may be "." or ".."; it is empty when path is only slashes.
 func (l *Lens) Parent(t *task.Task, dirfd int32, path []byte, o *Object) (Last, error) {
+	return l.ParentWithin(t, dirfd, path, 0, o)
+}
+
+// ParentWithin is Parent under restrictions, as LookupWithin is Lookup.
+func (l *Lens) ParentWithin(t *task.Task, dirfd int32, path []byte, resolve uint64, o *Object) (Last, error) {
 	o.FD = -1
 	if len(path) == 0 {
 		return Last{}, unix.ENOENT
@@ -167,7 +172,7 @@ func (l *Lens) Parent(t *task.Task, dirfd int32, path []byte, o *Object) (Last, 
 	if len(dir) == 0 {
 		dir = here
 	}
-	if err := l.Lookup(t, dirfd, dir, true, o); err != nil {
+	if err := l.LookupWithin(t, dirfd, dir, resolve, true, o); err != nil {
 		return last, err
 	}
 	if !o.IsDir() {

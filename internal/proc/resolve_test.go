@@ -104,7 +104,7 @@ func TestLookup(t *testing.T) {
 			if way == "fast" {
 				err = l.Lookup(self, unix.AT_FDCWD, path, test.follow, &o)
 			} else {
-				err = l.walk(self, unix.AT_FDCWD, path, test.follow, &o)
+				err = l.walk(self, unix.AT_FDCWD, path, 0, test.follow, &o)
 			}
 			if !errors.Is(err, test.err) {
 				t.Errorf("%s %s: error %v, want %v", way, test.path, err, test.err)

@@ -21,24 +21,35 @@ const procRootIno = 1
 
 // walk resolves path component by component, as t and not as we: with the
 // task's root directory for absolute links and "..", and its own number for
-// the links of procfs that mean the caller.
-func (l *Lens) walk(t *task.Task, dirfd int32, path []byte, follow bool, o *Object) error {
+// the links of procfs that mean the caller. resolve restricts it, see
+// LookupWithin.
+func (l *Lens) walk(t *task.Task, dirfd int32, path []byte, resolve uint64, follow bool, o *Object) error {
 	o.FD = -1
-	root, err := l.root(t)
+	var root int
+	var err error
+	if resolve&scoped != 0 {
+		root, err = l.base(t, dirfd)
+	} else {
+		root, err = l.root(t)
+	}
 	if err != nil {
 		return err
 	}
 	defer unix.Close(root)
 	var cur int
-	if path[0] == '/' {
+	switch {
+	case path[0] == '/' && resolve&unix.RESOLVE_BENEATH != 0:
+		return unix.EXDEV
+	case path[0] == '/' || resolve&scoped != 0:
 		cur, err = unix.FcntlInt(uintptr(root), unix.F_DUPFD_CLOEXEC, 0)
-	} else {
+	default:
 		cur, err = l.base(t, dirfd)
 	}
 	if err != nil {
 		return err
 	}
-	w := walker{l: l, t: t, root: root, cur: cur}
+	w := walker{l: l, t: t, root: root, cur: cur, resolve: resolve}
+	w.rooted = path[0] == '/' || resolve&scoped != 0
 	err = w.run(bytes.Clone(path), follow)
 	if err != nil {
 		unix.Close(w.cur)
@@ -57,6 +68,8 @@ type walker struct {
 	t         *task.Task
 	root, cur int
 	links     int
+	resolve   uint64 // restrictions
+	rooted    bool   // the kernel has had to look for the root by now
 }
 
 // run walks rest from the current directory.
@@ -97,6 +110,9 @@ func (w *walker) run(rest []byte, follow bool) error {
 					return unix.ENOENT
 				}
 				if link[0] == '/' {
+					if err := w.mayJump(); err != nil {
+						return err
+					}
 					if err := w.set(unix.FcntlInt(uintptr(w.root), unix.F_DUPFD_CLOEXEC, 0)); err != nil {
 						return err
 					}
@@ -136,10 +152,14 @@ func (w *walker) needDir() error {
 }
 
 func (w *walker) up() error {
+	w.rooted = true
 	if same, err := sameDirectory(w.cur, w.root); err != nil || same {
+		if same && w.resolve&unix.RESOLVE_BENEATH != 0 {
+			return unix.EXDEV
+		}
 		return err
 	}
-	return w.set(w.open([]byte(".."), unix.O_DIRECTORY))
+	return w.enter(w.open([]byte(".."), unix.O_DIRECTORY))
 }
 
 func sameDirectory(a, b int) (bool, error) {
@@ -179,9 +199,12 @@ func (w *walker) down(name []byte, follow bool) (link []byte, err error) {
 		return nil, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK || !follow {
-		return nil, w.set(fd, nil)
+		return nil, w.enter(fd, nil)
 	}
 	defer unix.Close(fd)
+	if w.resolve&unix.RESOLVE_NO_SYMLINKS != 0 {
+		return nil, unix.ELOOP
+	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {
 		return nil, err
@@ -199,7 +222,13 @@ func (w *walker) down(name []byte, follow bool) (link []byte, err error) {
 			if err := w.followed(fd); err != nil {
 				return nil, err
 			}
-			return nil, w.set(w.open(name, 0))
+			switch {
+			case w.resolve&unix.RESOLVE_NO_MAGICLINKS != 0:
+				return nil, unix.ELOOP
+			case w.resolve&scoped != 0:
+				return nil, unix.EXDEV
+			}
+			return nil, w.enter(w.open(name, 0))
 		case string(name) == "self":
 			return strconv.AppendInt(nil, w.number(fd, w.t.TGID), 10), nil
 		case string(name) == "thread-self":
