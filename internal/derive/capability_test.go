@@ -5,6 +5,9 @@ package derive
 
 import (
 	"encoding/binary"
+	program "os/exec"
+	"runtime"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -77,8 +80,40 @@ func TestSecurebits(t *testing.T) {
 			t.Error("locked bits were changed")
 		}
 	}
+	// Children have what was set before they were made.
+	before := secure.Of(child.TID)
+	for clockTicks() <= details(t, child.TID).Start {
+		runtime.Gosched()
+	}
 	secure.Set(c.task.TGID, 5)
-	if got := secure.Of(child.TID); got != 5 {
+	_, second := c.child(0xce, nil)
+	if got := secure.Of(child.TID); got != before {
+		t.Errorf("the first child has %#x, and had %#x", got, before)
+	}
+	if got := secure.Of(second.TID); got != 5 {
+		t.Errorf("the second child has %#x", got)
+	}
+}
+
+func details(t *testing.T, tid int) task.Details {
+	t.Helper()
+	it, err := task.ReadDetails(tid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return it
+}
+
+// In a user namespace of its own a task begins without any.
+func TestSecurebitsInAUserNamespace(t *testing.T) {
+	c := newCaller(t)
+	c.registered()
+	c.d.shared.Secure.Set(c.task.TGID, 5)
+	if err := program.Command("unshare", "-U", "true").Run(); err != nil {
+		t.Skipf("needs unshare and user namespaces: %v", err)
+	}
+	_, child := c.child(0xcd, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER})
+	if got := c.d.shared.Secure.Of(child.TID); got != 0 {
 		t.Errorf("the child has %#x", got)
 	}
 }

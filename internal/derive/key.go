@@ -31,9 +31,10 @@ const (
 	maxKeyType = 32
 )
 
-// creds describes the credentials of the task, whose securebits nothing shows:
-// they are taken to be those that tasks begin with.
-func (d *Deriver) creds(c *Call) tsem.Creds { return tsem.Creds{COE: d.COE(c.Task)} }
+// creds describes the credentials of the task.
+func (d *Deriver) creds(c *Call) tsem.Creds {
+	return tsem.Creds{COE: d.COE(c.Task), Securebits: d.shared.Secure.Of(c.Task.TID)}
+}
 
 // keyHook emits the hook for one use of a key.
 func (d *Deriver) keyHook(c *Call, k proc.Key) {
