@@ -11,8 +11,8 @@ import (
 )
 
 // prctl is prctl. The hook comes first of all, whatever is asked for; but the
-// security module capability stands before ours, and what it answers with
-// anything but 0 goes no further.
+// security modules capability and Yama stand before ours, and what they answer
+// with anything but 0 goes no further.
 func prctl(d *Deriver, c *Call) error {
 	option := c.arg(0)
 	if option == unix.PR_SET_NAME {
@@ -20,6 +20,9 @@ func prctl(d *Deriver, c *Call) error {
 	}
 	if answer := d.capabilityAnswers(c, option); answer != 0 {
 		return unix.EPERM
+	}
+	if option == unix.PR_SET_PTRACER && !d.shared.Yama.prctl(d, c) {
+		return unix.EINVAL
 	}
 	cell := &tsem.PrctlCell{Option: option, Arg2: c.Args[1], Arg3: c.Args[2], Arg4: c.Args[3], Arg5: c.Args[4]}
 	if option == unix.PR_SET_NAME || option == unix.PR_GET_NAME {

@@ -27,7 +27,7 @@ func (d *Deriver) access(c *Call, it *task.Details, mode uint32) error {
 	if it.TGID == c.Task.TGID {
 		return nil
 	}
-	if !d.mayAccess(c, it, mode) {
+	if !d.mayAccess(c, it, mode) || mode&accessAttach != 0 && d.shared.Yama.refuses(d, c, it) {
 		return unix.EPERM
 	}
 	cell := &tsem.AccessCheckCell{Mode: mode}
@@ -126,6 +126,9 @@ func (d *Deriver) traceme(c *Call) error {
 	}
 	parent, err := task.ReadDetails(own.PPID)
 	if err == nil && own.Permitted&^parent.Permitted != 0 && parent.COE.CapEff&(1<<unix.CAP_SYS_PTRACE) == 0 {
+		return unix.EPERM
+	}
+	if err == nil && d.shared.Yama.refusesTraceme(&parent) {
 		return unix.EPERM
 	}
 	cell := &tsem.TracemeCell{}

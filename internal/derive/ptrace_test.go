@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/task"
 	"quixote-export/tsem"
 )
 
@@ -43,6 +44,65 @@ func TestPtrace(t *testing.T) {
 
 	c.task.Status.COE.UID, c.task.Status.COE.CapEff = 4242, 0
 	c.want(c.derive("ptrace", unix.PTRACE_ATTACH, p))
+}
+
+// Yama refuses to attach who is not above, unless told otherwise.
+func TestYama(t *testing.T) {
+	c := newCaller(t)
+	c.registered()
+	pid, it := c.child(0xcd, nil)
+	other, sibling := c.child(0xce, nil)
+	scope := 1
+	c.d.shared.Yama.scope = func() int { return scope }
+	as := func(who *task.Task, name string, args ...uint64) []Event {
+		t.Helper()
+		call := &Call{Task: who, Row: c.rows[name]}
+		copy(call.Args[:], args)
+		return c.d.Derive(call).Events
+	}
+	attach := func(who *task.Task, pid int) []Event { return as(who, "ptrace", unix.PTRACE_ATTACH, uint64(pid)) }
+	allow := func(tracer uint64) int { return len(as(it, "prctl", unix.PR_SET_PTRACER, tracer)) }
+
+	c.want(attach(c.task, pid), looked(0xcd, attaches))
+	sibling.Status.COE.CapEff = it.Status.COE.CapEff
+	if sibling.Status.COE.CapEff&(1<<unix.CAP_SYS_PTRACE) != 0 {
+		c.want(attach(sibling, pid), looked(0xcd, attaches))
+		sibling.Status.COE.CapEff &^= 1 << unix.CAP_SYS_PTRACE
+	}
+	ordinary := details(t, pid).Permitted == 0
+	if ordinary { // else the sibling, without the capability, has less than the task
+		c.want(attach(sibling, pid))
+		c.want(as(sibling, "kcmp", uint64(pid), uint64(other), 0), looked(0xcd, readsItself))
+	}
+	y, details := c.d.shared.Yama, details(t, pid)
+	for _, step := range []struct {
+		tracer    uint64
+		events    int
+		forbidden bool
+	}{
+		{0, 1, true}, {negative(-1), 1, false}, {0, 1, true}, {uint64(other), 1, false}, {1<<22 + 1, 0, false},
+		{uint64(c.task.TGID), 1, false}, {uint64(pid), 1, true},
+	} {
+		if n := allow(step.tracer); n != step.events {
+			t.Errorf("PR_SET_PTRACER %d: %d events", int32(step.tracer), n)
+		}
+		if got := y.refuses(c.d, &Call{Task: sibling}, &details); got != step.forbidden {
+			t.Errorf("PR_SET_PTRACER %d: refused %v", int32(step.tracer), got)
+		}
+	}
+	c.register(os.Getpid(), 0xee)
+	for n, want := range map[int]int{0: 1, 1: 1, 2: 1, 3: 0} {
+		scope = n
+		if n == 2 && ordinary {
+			want = 0
+		}
+		if got := len(as(it, "ptrace", unix.PTRACE_TRACEME)); got != want {
+			t.Errorf("ptrace_scope %d: traceme has %d events", n, got)
+		}
+		if got := len(attach(c.task, pid)); got != want {
+			t.Errorf("ptrace_scope %d: attach has %d events", n, got)
+		}
+	}
 }
 
 func TestLookingIntoMemory(t *testing.T) {

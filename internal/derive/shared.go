@@ -26,6 +26,7 @@ type Shared struct {
 	Queues  *Queues
 	Keys    *Keys
 	Secure  *Secure
+	Yama    *Yama
 }
 
 // NewShared makes the common knowledge of one context.
@@ -42,7 +43,7 @@ func NewShared(alg *tsem.Algorithm, tasks *task.Registry) (*Shared, error) {
 	return &Shared{
 		World: world, Tasks: tasks, Created: newCreated(), Sockets: newSockets(alg.Size, tasks),
 		IPC: newIPC(alg.Size), Mounts: newMounts(), BPF: newBPF(), Queues: newQueues(),
-		Keys: newKeys(), Secure: newSecure(tasks),
+		Keys: newKeys(), Secure: newSecure(tasks), Yama: newYama(),
 	}, nil
 }
 
