@@ -142,6 +142,39 @@ func TestLookingIntoMemory(t *testing.T) {
 	c.want(events[:1], looked(0xcd, attaches))
 }
 
+// perf_event_open asks for those who may not watch the whole system.
+func TestPerfEventOpen(t *testing.T) {
+	c := newCaller(t)
+	c.registered()
+	pid, _ := c.child(0xcd, nil)
+	attr := func(kind uint32, bits uint64) uint64 {
+		b := make([]byte, 128)
+		binary.NativeEndian.PutUint32(b, kind)
+		binary.NativeEndian.PutUint32(b[4:], 128)
+		binary.NativeEndian.PutUint64(b[40:], bits)
+		return c.bytes(b)
+	}
+	open := func(kind uint32, bits uint64, pid int, flags uint64) []Event {
+		return c.derive("perf_event_open", attr(kind, bits), negative(int32(pid)), negative(-1), negative(-1), flags)
+	}
+	if c.task.Status.COE.CapEff&(1<<unix.CAP_PERFMON) != 0 {
+		c.want(open(unix.PERF_TYPE_SOFTWARE, perfNoKernel, pid, 0))
+	}
+	c.task.Status.COE.CapEff &^= 1<<unix.CAP_PERFMON | 1<<unix.CAP_SYS_ADMIN
+	c.want(open(unix.PERF_TYPE_SOFTWARE, perfNoKernel, pid, 0), looked(0xcd, readsItself))
+	c.want(open(unix.PERF_TYPE_SOFTWARE, perfNoKernel|perfSigtrap, pid, 0), looked(0xcd, attaches))
+	c.want(open(unix.PERF_TYPE_SOFTWARE, perfNoKernel, c.task.TID, 0))
+	c.want(open(unix.PERF_TYPE_SOFTWARE, perfNoKernel, 0, 0))
+	c.want(open(unix.PERF_TYPE_SOFTWARE, perfNoKernel, -1, 0))
+	c.want(open(unix.PERF_TYPE_SOFTWARE, perfNoKernel, 1<<22+1, 0))
+	c.want(open(unix.PERF_TYPE_SOFTWARE, perfNoKernel, pid, 1<<10))
+	c.want(open(987654, perfNoKernel, pid, 0))
+	if perfParanoid() > 1 {
+		c.want(open(unix.PERF_TYPE_SOFTWARE, 0, pid, 0))
+	}
+	c.want(c.derive("perf_event_open", 8, uint64(pid), 0, 0, 0))
+}
+
 func TestLookingThroughProc(t *testing.T) {
 	c := newCaller(t)
 	c.registered()

@@ -53,6 +53,7 @@ func taskRows() []Row {
 		at(Row{Name: "get_robust_list", Events: accessTypes, derive: lookInto}),
 		at(Row{Name: "move_pages", Events: accessTypes, derive: lookInto}),
 		at(Row{Name: "migrate_pages", Events: accessTypes, derive: lookInto}),
+		at(Row{Name: "perf_event_open", Events: accessTypes, derive: perfEventOpen}),
 		at(Row{Name: "readlink", Events: accessTypes, derive: readlink}, none, 0, none, none, none, none, 2),
 		at(Row{Name: "readlinkat", Events: accessTypes, derive: readlink}, 0, 1, none, none, none, none, 3),
 	}
