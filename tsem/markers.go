@@ -8,6 +8,12 @@ import "time"
 // Schema is the version of the format of our records.
 const Schema = "1"
 
+// StartPrefix and EndPrefix are how the markers of a stream begin.
+const (
+	StartPrefix = `{"export": {"type": "start"}, "start": {`
+	EndPrefix   = `{"export": {"type": "end"}, "end": {`
+)
+
 // Start is the first record of a stream, and of each part of one.
 type Start struct {
 	Schema   string // empty is written as Schema
@@ -29,7 +35,7 @@ func (s *Start) AppendJSON(b []byte) []byte {
 	if schema == "" {
 		schema = Schema
 	}
-	b = appendString(append(b, `{"export": {"type": "start"}, "start": {"schema": "`...), "schema", schema)
+	b = appendString(append(b, StartPrefix+`"schema": "`...), "schema", schema)
 	b = appendString(append(b, `, "run": "`...), "run", s.Run)
 	b = appendString(append(b, `, "host": "`...), "host", s.Host)
 	b = appendString(append(b, `, "boot_id": "`...), "boot_id", s.BootID)
@@ -69,17 +75,24 @@ type End struct {
 	Lost   string    // how many events of the run were lost so far, empty if that is not known
 	Status string    // exit status of the workload, empty if another part follows
 	Ended  time.Time // written in UTC with nanoseconds, empty if zero
+	// Cut is a word for why the export was broken off before it was complete;
+	// empty is not written.
+	Cut string
 }
 
 // AppendJSON appends the record, without a line feed.
 func (e *End) AppendJSON(b []byte) []byte {
-	b = appendString(append(b, `{"export": {"type": "end"}, "end": {"run": "`...), "run", e.Run)
+	b = appendString(append(b, EndPrefix+`"run": "`...), "run", e.Run)
 	b = appendUint(append(b, `, "events": "`...), e.Events)
 	b = appendUint(append(b, `", "bytes": "`...), e.Bytes)
 	b = appendString(append(b, `", "lost": "`...), "lost", e.Lost)
 	b = appendString(append(b, `, "status": "`...), "status", e.Status)
 	b = appendOptionalTime(append(b, `, "ended": "`...), e.Ended)
-	return append(b, `"}}`...)
+	b = append(b, '"')
+	if e.Cut != "" {
+		b = appendString(append(b, `, "cut": "`...), "cut", e.Cut)
+	}
+	return append(b, `}}`...)
 }
 
 func (e *End) read(p *Parser) {
@@ -90,6 +103,7 @@ func (e *End) read(p *Parser) {
 		p.str("lost", &e.Lost)
 		p.str("status", &e.Status)
 		p.optionalTime("ended", &e.Ended)
+		p.word("cut", &e.Cut)
 	}
 }
 

@@ -5,10 +5,10 @@
 // runc, and sees to it that nothing of it is left behind.
 //
 // A container that is run has a folder for as long as it lives, which holds
-// what it is run with. The folder is locked by us and by a janitor, a process
-// of its own: when we end, in whatever way, it stops and removes the container
-// and the folder. Only when both are killed at once does something stay: the
-// next run of that name finds it.
+// what it is run with, and whose lock is the claim to the name. Who has run it
+// removes both; if that cannot, somebody who holds the lock as well can do it
+// with the Remains. Only when both are killed does something stay: the next run
+// of that name finds it.
 package container
 
 import (
@@ -28,7 +28,6 @@ type Container struct {
 	dir     string // absolute, without links
 	runtime runtime
 	lock    *os.File
-	janitor *os.File // the socket to it
 }
 
 // Claim takes the name of a container: it makes the folder for it within dir,
@@ -76,7 +75,8 @@ func folder(name string) string {
 	return fmt.Sprintf("%x", sum[:20])
 }
 
-// patience is how long a janitor at work is waited for.
+// patience is how long somebody is waited for who removes what a killed run has
+// left.
 const patience = 3 * time.Second
 
 // lockFolder makes and locks the folder; found tells that it was there.

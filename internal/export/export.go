@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"quixote-export/internal/ledger"
 	"quixote-export/internal/record"
 	"quixote-export/tsem"
 )
@@ -89,6 +90,9 @@ type Options struct {
 	// FlushInterval: 0 means DefaultFlushInterval.
 	FlushInterval time.Duration
 
+	// Ledger is where the source keeps its records. Each sink is an output of
+	// it, in the order given to New. Nil: the source keeps none.
+	Ledger *ledger.Ledger
 	// Failed is called at the first error of each sink and, as long as there
 	// are more, again each minute, while records are held up. It must not
 	// block nor call the Exporter.
@@ -119,8 +123,8 @@ func New(sinks []Sink, options Options) *Exporter {
 		options.FlushInterval = DefaultFlushInterval
 	}
 	e := &Exporter{options: options, began: time.Now()}
-	for _, s := range sinks {
-		e.outputs = append(e.outputs, newOutput(s, options))
+	for i, s := range sinks {
+		e.outputs = append(e.outputs, newOutput(i, s, options))
 	}
 	return e
 }
@@ -215,6 +219,17 @@ func (e *Exporter) Reopen() {
 	}
 	for _, o := range e.outputs {
 		o.reopen(lost)
+	}
+}
+
+// Break tells that the export is not complete though the source has ended, and
+// why. It is for between Run and Finish.
+func (e *Exporter) Break(cause record.Cause) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.broken == 0 {
+		e.broken = cause
+		e.source.AddUnknown(cause)
 	}
 }
 

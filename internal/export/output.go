@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"quixote-export/internal/ledger"
 	"quixote-export/internal/record"
 	"quixote-export/tsem"
 )
@@ -29,6 +30,9 @@ type output struct {
 	told    time.Time // when an error was told last
 
 	own record.Batch // markers and lost records, reused
+
+	account *ledger.Output // nil without a ledger
+	given   uint64         // position in the ledger up to which the sink was given all
 }
 
 // A part is what a sink has taken since it was opened anew.
@@ -46,12 +50,19 @@ type gap struct {
 
 func (g gap) open() bool { return g.cause != 0 }
 
-func newOutput(s Sink, options Options) *output {
-	return &output{sink: s, start: options.Start, failed: options.Failed, started: options.Start == nil}
+func newOutput(i int, s Sink, options Options) *output {
+	o := &output{sink: s, start: options.Start, failed: options.Failed, started: options.Start == nil}
+	if options.Ledger != nil {
+		account := options.Ledger.Output(i)
+		account.Use()
+		o.account = &account
+	}
+	return o
 }
 
 // write gives the sink a batch, and before it what it should have got.
 func (o *output) write(b *record.Batch) {
+	defer o.settle(b.At + uint64(len(b.Buf)))
 	o.context = b.Context
 	if cause, err := o.catchUp(); err != nil {
 		// The batch would begin behind a hole that nothing marks.
@@ -94,6 +105,9 @@ func (o *output) tell(r interface{ AppendJSON([]byte) []byte }) (record.Cause, e
 
 // hand writes a batch and counts what the sink took of it.
 func (o *output) hand(b *record.Batch) (taken int, cause record.Cause, err error) {
+	if o.account != nil {
+		o.account.SetWriting(true)
+	}
 	err = o.sink.Write(b)
 	taken, cause = record.Taken(err, b.Len())
 	if taken > 0 {
@@ -131,6 +145,36 @@ func (o *output) flush() {
 	if err := o.sink.Flush(); err != nil {
 		o.doubt(err)
 	}
+	o.settle(o.given)
+}
+
+// A holder is a sink that takes records before they are where they should be.
+type holder interface {
+	// Held is how many bytes of the records that the sink took last are in its
+	// memory alone.
+	Held() int64
+}
+
+// A placed sink knows where in a regular file its next record will begin.
+type placed interface{ Offset() int64 }
+
+// settle tells the ledger what the sink need not be given again: everything up
+// to a position, but for what it holds. What it did not take is lost.
+func (o *output) settle(position uint64) {
+	if o.account == nil {
+		return
+	}
+	o.given = position
+	if h, ok := o.sink.(holder); ok {
+		position -= min(position, uint64(h.Held()))
+	}
+	offset := int64(0)
+	if p, ok := o.sink.(placed); ok {
+		offset = p.Offset()
+	}
+	o.account.SetSafe(position)
+	o.account.SetTaken(o.part.events, o.part.bytes, uint64(offset))
+	o.account.SetWriting(false)
 }
 
 func (o *output) close() {
@@ -157,6 +201,7 @@ func (o *output) reopen(source record.Losses) {
 		return
 	}
 	o.part = part{}
+	o.settle(o.given)
 	if o.start != nil {
 		start := *o.start
 		start.Part = max(start.Part, 1) + 1
@@ -197,6 +242,7 @@ const tellAgain = time.Minute
 func (o *output) finish(source record.Losses, broken record.Cause, status string) {
 	o.sayGoodbye(source, broken, status)
 	o.close()
+	o.settle(o.given)
 }
 
 // sayGoodbye writes the last records of a stream, or of a part that is not the
@@ -219,7 +265,7 @@ func (o *output) sayGoodbye(source record.Losses, broken record.Cause, status st
 		}
 	}
 	if o.start != nil {
-		o.tell(o.end(source, status))
+		o.tell(o.end(source, broken, status))
 	}
 }
 
@@ -238,13 +284,18 @@ func (o *output) lost(g gap, sink string) *tsem.Lost {
 }
 
 // end is the end marker: what this sink has got, and what it lacks.
-func (o *output) end(source record.Losses, status string) *tsem.End {
+func (o *output) end(source record.Losses, broken record.Cause, status string) *tsem.End {
 	source.Merge(o.losses)
 	lost := ""
 	if n, exact := source.Total(); exact {
 		lost = strconv.FormatUint(n, 10)
 	}
+	cut := ""
+	if broken != 0 {
+		cut = broken.String()
+	}
 	return &tsem.End{
+		Cut:    cut,
 		Run:    o.start.Run,
 		Events: o.part.events,
 		Bytes:  o.part.bytes,

@@ -28,6 +28,7 @@ const (
 	CauseOutputError
 	CauseSyncError
 	CauseOutputDeleted
+	CauseKilled
 
 	causeCount = iota + 1
 )
@@ -45,6 +46,7 @@ var causes = [causeCount]struct{ word, meaning string }{
 	CauseOutputFull:     {"output_full", "the file system, quota or size limit of the output had no room"},
 	CauseOutputClosed:   {"output_closed", "the reader of the output went away"},
 	CauseOutputError:    {"output_error", "the output could not be opened or written"},
+	CauseKilled:         {"killed", "quixote-export or its watchdog was killed"},
 	CauseSyncError:      {"sync_error", "records were written, but it is not certain that they are safe"},
 	CauseOutputDeleted:  {"output_deleted", "the output was deleted while it was written, and the records in it"},
 }

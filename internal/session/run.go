@@ -15,8 +15,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"quixote-export/internal/container"
 	"quixote-export/internal/export"
+	"quixote-export/internal/ledger"
+	"quixote-export/internal/record"
+	"quixote-export/internal/sink/file"
 	"quixote-export/internal/source/seccomp"
 	"quixote-export/internal/workload"
 	"quixote-export/tsem"
@@ -31,13 +33,15 @@ const statusLost = 123
 
 // IsEnter and Enter are the entrance of the re-executed child, which becomes
 // the workload. See package workload.
-func IsEnter(args []string) bool { return workload.IsEnter(args) || container.IsJanitor(args) }
+func IsEnter(args []string) bool {
+	return workload.IsEnter(args) || workload.IsWatchdog(args)
+}
 
 // Enter runs the child; it returns only if that failed. The other child there
-// can be is the janitor of a container.
+// can be is the watchdog.
 func Enter(args []string) int {
-	if container.IsJanitor(args) {
-		return container.Janitor(args)
+	if workload.IsWatchdog(args) {
+		return workload.Watch(args, execute)
 	}
 	return workload.Enter(args, map[string]workload.Way{SourceSeccomp: seccomp.Enter, wayRuntime: enterNothing})
 }
@@ -93,12 +97,15 @@ type session struct {
 
 	containing // what a container needs besides
 
+	ledger   *ledger.Ledger
+	will     *will // for the watchdog
 	src      *seccomp.Source
 	work     *workload.Workload
 	exporter *export.Exporter
 	broken   chan error    // failures of sinks
 	stopped  bool          // the workload was ended because of one
 	rotation rotation      // what SIGHUP means
+	cut      bool          // the workload was killed because the watchdog was
 	over     chan struct{} // closed when the command has ended
 }
 
@@ -113,7 +120,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := workload.Subreaper(); err != nil {
+	if s.ledger, err = ledger.New(ledger.DefaultSize); err != nil {
 		return 0, err
 	}
 	sinks, err := s.plan.Sinks(s.streams.Out, s.notice)
@@ -124,8 +131,11 @@ func (s *session) run(ctx context.Context) (int, error) {
 	signals, stop := workload.Signals()
 	defer stop()
 	s.broken = make(chan error, 1)
+	start := s.startRecord(number, boot)
+	s.will = s.plan.will(number, start)
 	s.exporter = export.New(sinks, export.Options{
-		Start:         s.startRecord(number, boot),
+		Start:         start,
+		Ledger:        s.ledger,
 		FlushInterval: s.plan.SyncInterval,
 		Failed:        s.sinkFailed,
 	})
@@ -133,10 +143,16 @@ func (s *session) run(ctx context.Context) (int, error) {
 		s.exporter.Abandon()
 		return startStatus(err), err
 	}
+	defer s.work.Finish()
+	for i, sink := range sinks {
+		if f, ok := sink.(*file.Sink); ok {
+			f.OnOpen(func(fd int) { s.work.Output(i, fd) })
+		}
+	}
 	// Nothing is exported before the command runs: a failed start leaves an
 	// output as it was.
 	if err := s.work.Release(s.words[0]); err != nil {
-		<-s.work.Exited()
+		s.work.Wait()
 		s.endContainer()
 		s.exporter.Abandon()
 		return startStatus(err), err
@@ -145,6 +161,9 @@ func (s *session) run(ctx context.Context) (int, error) {
 	go func() { exported <- s.exporter.Run(ctx, s.src) }()
 	exit := s.supervise(ctx, signals)
 	runErr := <-exported
+	if s.cut {
+		s.exporter.Break(record.CauseKilled)
+	}
 	if s.failure != nil && !s.exporter.Begun() {
 		s.exporter.Abandon()
 		return failedStatus(s.failure), nil // the runtime has told why
@@ -195,12 +214,14 @@ func (s *session) files() [3]*os.File {
 func (s *session) sourceOptions(number uint64) seccomp.Options {
 	return seccomp.Options{
 		Context:        number,
+		Ledger:         s.ledger,
 		Algorithm:      s.plan.Digest,
 		Current:        s.plan.NSRefCurrent,
 		Abspath:        s.plan.Abspath,
 		Timestamp:      s.plan.Timestamp,
 		AllowURing:     s.plan.AllowURing,
 		IncludeRuntime: s.plan.IncludeRuntime,
+		Keep:           s.work.Keep,
 		Notice:         s.notice,
 		Log:            s.log,
 	}
@@ -211,7 +232,7 @@ func (s *session) start(number uint64) error {
 	if s.bundle != nil {
 		return s.startContainer(number)
 	}
-	spec := workload.Spec{Path: s.path, Args: s.words, Files: s.files(), Way: s.source}
+	spec := s.spec(s.source)
 	if s.plan.IO {
 		spec.Options = seccomp.IO
 	}
@@ -227,10 +248,24 @@ func (s *session) start(number uint64) error {
 		}
 	}
 	if err != nil {
-		unix.Kill(work.PID, unix.SIGKILL)
-		<-work.Exited()
+		s.giveUp()
 	}
 	return err
+}
+
+// giveUp ends a child that will not become the command.
+func (s *session) giveUp() {
+	unix.Kill(s.work.PID, unix.SIGKILL)
+	s.work.Wait()
+	s.work.Finish()
+}
+
+// spec says how the workload is started.
+func (s *session) spec(way string) workload.Spec {
+	return workload.Spec{
+		Path: s.path, Args: s.words, Files: s.files(), Way: way,
+		Ledger: s.ledger.File(), Will: s.will.marshal(),
+	}
 }
 
 // sinkFailed is called by the exporter while records are held up.
@@ -257,10 +292,8 @@ func (s *session) outputFailed(err error, end func()) {
 // supervise waits until the command has ended and no task of its context is
 // left, and deals with signals meanwhile.
 func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit workload.Exit) {
-	exited, gone, canceled := s.work.Exited(), s.src.Done(), ctx.Done()
+	exited, gone, canceled, orphaned := s.work.Exited(), s.src.Done(), ctx.Done(), s.work.Orphaned()
 	var left <-chan time.Time
-	reaping := make(chan struct{})
-	defer close(reaping)
 	ended, ending := false, false
 	end := func() {
 		if !ending {
@@ -273,7 +306,6 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 		case exit = <-exited:
 			exited, ended = nil, true
 			close(s.over)
-			go workload.Reap(reaping)
 			s.endContainer()
 			if s.plan.NoWait {
 				end()
@@ -287,13 +319,22 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			if ended {
 				return exit
 			}
-			gone = nil
-			if exited != nil {
-				exit = <-exited
-			}
-			return exit
+			return s.work.Wait()
 		case err := <-s.broken:
 			s.outputFailed(err, end)
+		case <-orphaned:
+			// What descended from the watchdog descends from us now.
+			orphaned = nil
+			s.cut = true
+			if n := workload.KillDescendants(killPatience); n > 0 {
+				s.notice(fmt.Sprintf("%d processes of the workload do not die", n))
+			}
+			if !ended {
+				ended, exited = true, nil
+				exit = workload.Exit{Status: 125, Err: errors.New("the watchdog of the workload was killed; the workload is stopped")}
+				close(s.over)
+				s.endContainer()
+			}
 		case <-canceled:
 			canceled = nil
 			end()
@@ -309,6 +350,10 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 		}
 	}
 }
+
+// killPatience is how long processes may take to die. One that is stuck in the
+// kernel may take for ever.
+const killPatience = 10 * time.Second
 
 // leftBehind is how long after the command's end tasks that it has left are
 // told of.

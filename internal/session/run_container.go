@@ -64,26 +64,27 @@ func (s *session) startContainer(number uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := s.prepare(box, number); err != nil {
-		box.Abandon()
-		return err
-	}
-	if err := box.Guard(s.tty(), s.streams.Err); err != nil {
-		s.src.Sealed()
+	if err := s.configure(box, number); err != nil {
 		box.Abandon()
 		return err
 	}
 	s.box = box
 	s.words = box.Words()
-	s.work, err = workload.Start(workload.Spec{Path: s.path, Args: s.words, Files: s.files(), Way: wayRuntime})
-	if err != nil {
-		s.endContainer()
+	s.will.Container = box.Remains()
+	if s.work, err = workload.Start(s.spec(wayRuntime)); err != nil {
+		box.Abandon()
+		return err
+	}
+	s.work.Keep(box.Lock())
+	if s.src, err = seccomp.Container(box.Socket(), s.sourceOptions(number)); err != nil {
+		s.giveUp()
+		box.Abandon()
 	}
 	return err
 }
 
-// prepare makes the source, and what the container is run with.
-func (s *session) prepare(box *container.Container, number uint64) error {
+// configure writes what the container is run with.
+func (s *session) configure(box *container.Container, number uint64) error {
 	traps, err := seccomp.Traps(s.plan.IO)
 	if err != nil {
 		return err
@@ -99,11 +100,7 @@ func (s *session) prepare(box *container.Container, number uint64) error {
 	for _, line := range notices {
 		s.notice(line)
 	}
-	if err := box.Configure(config); err != nil {
-		return err
-	}
-	s.src, err = seccomp.Container(box.Socket(), s.sourceOptions(number))
-	return err
+	return box.Configure(config)
 }
 
 // trapsOf writes the calls of interest as a profile does.

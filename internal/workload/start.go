@@ -4,10 +4,19 @@
 // Package workload starts a command in a context, waits for it, passes it the
 // signals it should see, and brings back its exit status.
 //
-// The command stays in our process group, with our terminal and environment.
-// It is started in two steps, so that a source can attach before its first
-// instruction: Start makes a child that has entered the context and waits,
-// Release lets it become the command.
+// Three processes take part. The supervisor (Start) makes a watchdog (Watch),
+// and the watchdog makes the child (Enter) that becomes the command. The
+// command stays in the supervisor's process group, with its terminal and
+// environment; the watchdog has a group of its own, so that what is sent to the
+// first does not reach it. Everything that the command starts descends from the
+// watchdog. So when one of the two is killed the other can kill the workload,
+// all of it, before it acts unseen; and what the supervisor had recorded but
+// not delivered is delivered by the watchdog. When both are killed at once, the
+// command dies with them, but not what it has left behind.
+//
+// The command is started in two steps, so that a source can attach before its
+// first instruction: Start makes a child that has entered the context and
+// waits, Release lets it become the command.
 package workload
 
 import (
@@ -19,8 +28,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -34,13 +44,24 @@ type Spec struct {
 	Way   string // how the child enters the context, a key of Enter's ways
 	// Options are for the way.
 	Options string
+
+	// Ledger and Will are for what follows when the supervisor is killed: the
+	// file of what it has recorded, and what is to be done with that.
+	Ledger *os.File
+	Will   []byte
 }
 
 // Workload is a command that has been started.
 type Workload struct {
 	PID     int
 	Control int // the socket to the child, on which a source attaches
-	exited  chan Exit
+
+	watchdog int // pid
+	socket   int // to it
+	exited   chan Exit
+	orphaned chan struct{}
+	heard    sync.WaitGroup
+	finished atomic.Bool
 }
 
 // Exit is how a command ended.
@@ -100,49 +121,144 @@ func Look(command string) (string, error) {
 	return "", &StartError{Command: command, Err: err}
 }
 
-// Start makes the child. The caller reads the child's end from Exited.
+// high is where the numbers of descriptors begin that are handed down to a
+// child besides those that our caller has given us: nobody uses them.
+const high = 100
+
+// handDown makes a copy of a descriptor that a child inherits.
+func handDown(fd int) (int, error) {
+	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, high)
+	if err != nil {
+		n, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD, 0)
+	}
+	return n, err
+}
+
+// pair makes a socket pair, of which the child inherits the second.
+func pair() (ours, theirs int, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, -1, err
+	}
+	theirs, err = handDown(fds[1])
+	unix.Close(fds[1])
+	if err != nil {
+		unix.Close(fds[0])
+	}
+	return fds[0], theirs, err
+}
+
+// Start makes the watchdog and the child. The caller reads the child's end from
+// Exited, and calls Finish when everything is done.
 func Start(spec Spec) (*Workload, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
+	w := &Workload{exited: make(chan Exit, 1), orphaned: make(chan struct{})}
+	var socket, control int
+	var err error
+	if w.socket, socket, err = pair(); err != nil {
+		return nil, fmt.Errorf("cannot make a socket to the watchdog: %w", err)
+	}
+	defer unix.Close(socket)
+	if w.Control, control, err = pair(); err != nil {
+		unix.Close(w.socket)
 		return nil, fmt.Errorf("cannot make a socket to the workload: %w", err)
 	}
-	// The child inherits the descriptors of our caller under their numbers,
-	// so the socket goes to one that nobody uses.
-	const high = 100
-	inherited, err := unix.FcntlInt(uintptr(pair[1]), unix.F_DUPFD, high)
-	if err != nil {
-		inherited, err = unix.FcntlInt(uintptr(pair[1]), unix.F_DUPFD, 0)
-	}
-	unix.Close(pair[1])
-	if err != nil {
-		unix.Close(pair[0])
-		return nil, fmt.Errorf("cannot make a socket to the workload: %w", err)
-	}
-	w := &Workload{Control: pair[0], exited: make(chan Exit, 1)}
-	args := append([]string{name, mark, strconv.Itoa(inherited), spec.Way, spec.Options, spec.Path}, spec.Args...)
-	started := make(chan error)
-	go func() {
-		// The parent death signal of the child is tied to this thread, which
-		// therefore stays until the child has ended.
-		runtime.LockOSThread()
-		attr := &syscall.ProcAttr{
-			Env:   os.Environ(),
-			Files: []uintptr{spec.Files[0].Fd(), spec.Files[1].Fd(), spec.Files[2].Fd()},
-			Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
-		}
-		pid, err := syscall.ForkExec("/proc/self/exe", args, attr)
-		unix.Close(inherited)
-		w.PID = pid
-		started <- err
-		if err == nil {
-			w.exited <- w.wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	defer unix.Close(control)
+	if err := w.start(spec, socket, control); err != nil {
+		unix.Close(w.socket)
 		unix.Close(w.Control)
-		return nil, fmt.Errorf("cannot start a child: %w", err)
+		return nil, err
 	}
 	return w, nil
+}
+
+func (w *Workload) start(spec Spec, socket, control int) error {
+	if err := Subreaper(); err != nil {
+		return err
+	}
+	records, err := handDown(int(spec.Ledger.Fd()))
+	if err != nil {
+		return fmt.Errorf("cannot hand down the memory for records: %w", err)
+	}
+	defer unix.Close(records)
+	args := []string{name, markWatch}
+	for _, n := range []int{socket, control, records, unix.Getpgrp()} {
+		args = append(args, strconv.Itoa(n))
+	}
+	args = append(append(args, spec.Way, spec.Options, spec.Path), spec.Args...)
+	attr := &syscall.ProcAttr{
+		Env:   os.Environ(),
+		Files: []uintptr{spec.Files[0].Fd(), spec.Files[1].Fd(), spec.Files[2].Fd()},
+		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	}
+	if w.watchdog, err = syscall.ForkExec("/proc/self/exe", args, attr); err != nil {
+		return fmt.Errorf("cannot start a watchdog: %w", err)
+	}
+	say(w.socket, sayWill, spec.Will, -1)
+	m, err := hear(w.socket)
+	if err == nil && m.word == sayStarted {
+		w.PID, err = strconv.Atoi(string(m.text))
+	} else if err == nil && m.word == sayFailed {
+		err = errors.New(string(m.text))
+	} else if err == nil {
+		err = errors.New("it has died")
+	}
+	if err != nil {
+		unix.Kill(w.watchdog, unix.SIGKILL)
+		unix.Wait4(w.watchdog, nil, 0, nil)
+		return fmt.Errorf("cannot start the workload through a watchdog: %w", err)
+	}
+	w.heard.Add(1)
+	go w.listen()
+	return nil
+}
+
+// listen hears how the command fares. When it stops, so do we, so that a shell
+// sees a stopped job; when we are continued, it is too.
+func (w *Workload) listen() {
+	defer w.heard.Done()
+	for {
+		m, err := hear(w.socket)
+		switch {
+		case err != nil || m.word == 0:
+			if !w.finished.Load() {
+				close(w.orphaned)
+			}
+			return
+		case m.word == sayStopped:
+			unix.Kill(unix.Getpid(), unix.SIGSTOP)
+			say(w.socket, sayContinue, nil, -1)
+		case m.word == sayExited:
+			status, err := strconv.Atoi(string(m.text))
+			w.exited <- Exit{Status: status, Err: err}
+		}
+	}
+}
+
+// Keep gives the watchdog a descriptor to keep open: a listener, whose calls
+// then wait and do not fail when we are gone, or a lock.
+func (w *Workload) Keep(fd int) { say(w.socket, sayKeep, nil, fd) }
+
+// Output tells the watchdog which descriptor output number i is.
+func (w *Workload) Output(i, fd int) { say(w.socket, sayOutput, []byte{byte(i)}, fd) }
+
+// Orphaned is closed when the watchdog has died. What descends from it is ours
+// to end then, with KillDescendants.
+func (w *Workload) Orphaned() <-chan struct{} { return w.orphaned }
+
+// Watchdog is the pid of the watchdog.
+func (w *Workload) Watchdog() int { return w.watchdog }
+
+// Finish ends the watchdog: there is nothing left to watch or to deliver.
+func (w *Workload) Finish() {
+	w.finished.Store(true)
+	say(w.socket, sayFinish, nil, -1)
+	for {
+		if _, err := unix.Wait4(w.watchdog, nil, unix.WALL, nil); err != unix.EINTR {
+			break
+		}
+	}
+	w.heard.Wait()
+	unix.Close(w.socket)
 }
 
 // Release lets the child become the command, and returns when it has. A
@@ -178,5 +294,16 @@ func (w *Workload) Failure(command string) error {
 	}
 }
 
-// Exited yields the end of the command, once.
+// Exited yields the end of the command, once. When the watchdog has died it is
+// not known: see Orphaned.
 func (w *Workload) Exited() <-chan Exit { return w.exited }
+
+// Wait waits for the end of the command, if it was not read from Exited.
+func (w *Workload) Wait() Exit {
+	select {
+	case exit := <-w.exited:
+		return exit
+	case <-w.orphaned:
+		return Exit{Err: errors.New("the watchdog of the workload was killed")}
+	}
+}

@@ -4,7 +4,6 @@
 package workload
 
 import (
-	"fmt"
 	"os"
 	"os/signal"
 	"time"
@@ -17,51 +16,6 @@ import (
 // before.
 func Subreaper() error {
 	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-}
-
-// wait reaps children until the command has ended. When the command stops, so
-// do we, so that a shell sees a stopped job; when we are continued, it is too.
-func (w *Workload) wait() Exit {
-	for {
-		var status unix.WaitStatus
-		pid, err := unix.Wait4(-1, &status, unix.WUNTRACED|unix.WALL, nil)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return Exit{Err: fmt.Errorf("cannot wait for the workload: %w", err)}
-		case pid != w.PID:
-			continue
-		case status.Stopped():
-			unix.Kill(unix.Getpid(), unix.SIGSTOP)
-			unix.Kill(w.PID, unix.SIGCONT)
-			continue
-		case status.Signaled():
-			return Exit{Status: 128 + int(status.Signal())}
-		}
-		return Exit{Status: status.ExitStatus()}
-	}
-}
-
-// Reap collects the orphans that have ended, until there is no child left. It
-// is for after the command's own end.
-func Reap(stop <-chan struct{}) {
-	children := make(chan os.Signal, 1)
-	signal.Notify(children, unix.SIGCHLD)
-	defer signal.Stop(children)
-	for {
-		for {
-			pid, err := unix.Wait4(-1, nil, unix.WNOHANG|unix.WALL, nil)
-			if pid <= 0 || err != nil {
-				break
-			}
-		}
-		select {
-		case <-stop:
-			return
-		case <-children:
-		}
-	}
 }
 
 // Signals are those that a supervisor has to deal with; the channel gets them

@@ -54,6 +54,7 @@ type Sink struct {
 	path   string
 	opts   Options
 	byName bool // path leads to the file, and is no descriptor of this process
+	opened func(fd int)
 	output
 }
 
@@ -62,11 +63,15 @@ type output struct {
 	fd      int  // -1 before the first record
 	regular bool // can be cut and synced
 	appends bool // the descriptor does, wherever it stands
+	pipe    bool
 	torn    bool // the last line has no end, and could not be cut off
 	dirty   bool // something was written since the last sync
 	astray  int  // syncs at which the path led elsewhere
 	room    room
 }
+
+// pipeAtom is the most that a pipe takes as a whole or not at all (PIPE_BUF).
+const pipeAtom = 4096
 
 // New prepares an output and touches no file. path may be Stdout, which means
 // the given file, or name a descriptor (/dev/fd/3): that is duplicated here
@@ -109,6 +114,27 @@ func (s *Sink) Name() string {
 	return s.path
 }
 
+// OnOpen has opened called with the descriptor that is written to, before its
+// first record: at once, if it is open already.
+func (s *Sink) OnOpen(opened func(fd int)) {
+	s.opened = opened
+	if s.fd >= 0 {
+		opened(s.fd)
+	}
+}
+
+// Offset is where in a regular file what was written last ends.
+func (s *Sink) Offset() int64 {
+	if !s.regular || s.fd < 0 {
+		return 0
+	}
+	pos, err := unix.Seek(s.fd, 0, io.SeekCurrent)
+	if err != nil {
+		return 0
+	}
+	return pos
+}
+
 // Write writes the whole batch. When it fails, the error is a
 // *record.WriteError that says how many records are whole in the output.
 func (s *Sink) Write(b *record.Batch) error {
@@ -130,7 +156,7 @@ func (s *Sink) Write(b *record.Batch) error {
 	if fit == 0 {
 		return s.writeError(0, full)
 	}
-	n, err := s.writeAll(b.Buf[:b.Ends[fit-1]])
+	n, err := s.writeLines(b, fit)
 	s.dirty = s.dirty || n > 0
 	if err == nil {
 		if full != nil {
@@ -218,6 +244,30 @@ func (s *Sink) close() error {
 		return fmt.Errorf("cannot close %s: %w", s.Name(), err)
 	}
 	return nil
+}
+
+// writeLines writes the first records of a batch, and returns how many bytes of
+// them were written. A pipe gets as many at once as it takes as a whole: so a
+// reader finds whole lines only, whoever else writes to it and whatever becomes
+// of us.
+func (s *Sink) writeLines(b *record.Batch, records int) (int, error) {
+	if !s.pipe {
+		return s.writeAll(b.Buf[:b.Ends[records-1]])
+	}
+	n, first := 0, 0
+	for first < records {
+		next := first + 1
+		for next < records && b.Ends[next]-b.Start(first) <= pipeAtom {
+			next++
+		}
+		m, err := s.writeAll(b.Buf[b.Start(first):b.Ends[next-1]])
+		n += m
+		if err != nil {
+			return n, err
+		}
+		first = next
+	}
+	return n, nil
 }
 
 // writeAll writes p and returns how much of it was written. It waits where

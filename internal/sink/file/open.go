@@ -37,6 +37,9 @@ func (s *Sink) openFor(flags int) error {
 		return err
 	}
 	s.torn = flags&unix.O_TRUNC == 0 && s.regular && endsTorn(s.path)
+	if s.opened != nil {
+		s.opened(s.fd)
+	}
 	return nil
 }
 
@@ -69,6 +72,7 @@ func (s *Sink) inspect() error {
 		return err
 	}
 	s.regular = st.Mode&unix.S_IFMT == unix.S_IFREG
+	s.pipe = st.Mode&unix.S_IFMT == unix.S_IFIFO
 	s.appends = flags&unix.O_APPEND != 0
 	return nil
 }

@@ -48,6 +48,9 @@ func (s *Sink) Reopen(finish func()) (bool, error) {
 	finish()
 	err = s.leave(nil)
 	s.output = next.output
+	if s.opened != nil {
+		s.opened(s.fd)
+	}
 	return true, err
 }
 

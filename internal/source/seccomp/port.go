@@ -33,6 +33,7 @@ func (s *Source) open(listener int, killable bool) {
 	if err := kernel.SyncWakeUp(listener); err != nil {
 		s.opts.Log.Debug("the kernel has no synchronous wake-up for seccomp", "error", err)
 	}
+	s.opts.Keep(listener)
 	p := &port{s: s, listener: listener, killable: killable, gone: make(chan struct{})}
 	p.started.Store(s.opts.IncludeRuntime)
 	p.relay.start = p.start

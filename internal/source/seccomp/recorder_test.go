@@ -8,20 +8,31 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"testing"
 
 	"quixote-export/internal/derive"
+	"quixote-export/internal/ledger"
 	"quixote-export/internal/record"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
 )
+
+func newLedger(t *testing.T, size int) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.New(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
 
 func openEvent() []derive.Event {
 	return []derive.Event{{Type: tsem.FileOpen, Cell: &tsem.FileCell{}}}
 }
 
 func TestRecorderNumbers(t *testing.T) {
-	r := newRecorder(7, false)
+	r := newRecorder(7, false, newLedger(t, ledger.DefaultSize))
 	who := head(&task.Task{TID: 1}, &tsem.COE{})
 	r.record(who, openEvent())
 	r.lost(record.CauseNotDerived, 3, true)
@@ -70,32 +81,33 @@ func TestRecorderNumbers(t *testing.T) {
 // A task whose event finds no room waits until the exporter has taken what is
 // there; nothing is dropped.
 func TestRecorderWaitsForRoom(t *testing.T) {
-	r := newRecorder(1, false)
+	l := newLedger(t, os.Getpagesize())
+	r := newRecorder(1, false, l)
 	who := head(&task.Task{TID: 1}, &tsem.COE{})
-	r.filling.Buf = append(r.filling.Buf, make([]byte, maxHeld)...)
-	r.filling.EndRecord(0)
+	r.enter(0, append(bytes.Repeat([]byte{' '}, l.Size()-10), '\n'))
 	done := make(chan bool)
 	go func() {
 		r.record(who, openEvent())
 		close(done)
 	}()
-	select {
-	case <-done:
-		t.Fatal("an event was kept beyond the bound")
-	default:
-	}
-	if _, err := r.next(context.Background()); err != nil {
-		t.Fatal(err)
+	for _, want := range []tsem.Type{0, tsem.FileOpen} {
+		b, err := r.next(context.Background())
+		if err != nil || b.Len() != 1 || b.Types[0] != want {
+			t.Fatalf("got %v, %v", b, err)
+		}
+		if want == 0 {
+			select {
+			case <-done:
+				t.Fatal("an event was kept beyond the bound")
+			default:
+			}
+		}
 	}
 	<-done
-	b, err := r.next(context.Background())
-	if err != nil || b.Len() != 1 {
-		t.Fatalf("got %v, %v", b, err)
-	}
 }
 
 func TestRecorderHeedsItsContext(t *testing.T) {
-	r := newRecorder(1, false)
+	r := newRecorder(1, false, newLedger(t, ledger.DefaultSize))
 	ctx, cancel := context.WithCancel(context.Background())
 	failed := make(chan error)
 	go func() {

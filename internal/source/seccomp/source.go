@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/derive"
+	"quixote-export/internal/ledger"
 	"quixote-export/internal/record"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
@@ -32,7 +33,8 @@ import (
 
 // Options of a source.
 type Options struct {
-	Context    uint64 // number of the context
+	Context    uint64         // number of the context
+	Ledger     *ledger.Ledger // where records are kept until they are delivered
 	Algorithm  *tsem.Algorithm
 	Current    bool // ids as in the task's own user namespace
 	Abspath    bool // add absolute paths
@@ -41,6 +43,9 @@ type Options struct {
 	// IncludeRuntime also records what the container runtime does between its
 	// filter and the container's first program.
 	IncludeRuntime bool
+	// Keep is called with each listener before the first call that comes through
+	// it is let go, for somebody who keeps it open beyond our death.
+	Keep func(listener int)
 	// Notice is called with one line for the user, from any goroutine.
 	Notice func(string)
 	Log    *slog.Logger
@@ -108,7 +113,7 @@ func newSource(opts Options) (*Source, error) {
 	if s.late, err = derive.New(s.shared, s.deriveOptions()); err != nil {
 		return nil, err
 	}
-	s.rec = newRecorder(opts.Context, opts.Timestamp)
+	s.rec = newRecorder(opts.Context, opts.Timestamp, opts.Ledger)
 	go s.watchTime()
 	return s, nil
 }

@@ -1,0 +1,189 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package workload
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// markWatch is the first argument of a watchdog. No flag looks like it.
+const markWatch = "\x01watch"
+
+// IsWatchdog tells whether args, those of the process, are those of a
+// watchdog.
+func IsWatchdog(args []string) bool { return len(args) > 1 && args[1] == markWatch }
+
+// A Legacy is what a supervisor that was killed has left.
+type Legacy struct {
+	Will    []byte           // as in Spec
+	Ledger  *os.File         // as in Spec
+	Outputs map[int]*os.File // as told with Output, by number
+	Left    int              // processes that could not be killed
+}
+
+// watchdog is the process between the supervisor and the command.
+type watchdog struct {
+	socket  int
+	command int   // pid
+	kept    []int // descriptors that must stay open
+	legacy  Legacy
+}
+
+// Watch is the whole life of the watchdog: it starts the command, tells the
+// supervisor how it fares, and collects the orphans of the workload. When the
+// supervisor dies it kills everything that descends from it, and hands over to
+// after what was left. Its caller must have locked the main goroutine to the
+// main thread: the command dies with that.
+func Watch(args []string, after func(Legacy)) int {
+	if len(args) < 9 {
+		return failed
+	}
+	var numbers [4]int
+	for i := range numbers {
+		n, err := strconv.Atoi(args[2+i])
+		if err != nil {
+			return failed
+		}
+		numbers[i] = n
+	}
+	socket, control, records, group := numbers[0], numbers[1], numbers[2], numbers[3]
+	unix.CloseOnExec(socket)
+	unix.CloseOnExec(records)
+	w := &watchdog{socket: socket, legacy: Legacy{
+		Ledger: os.NewFile(uintptr(records), "records"), Outputs: make(map[int]*os.File),
+	}}
+	// What is caught is not inherited, as ignoring would be.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGTSTP, unix.SIGTTOU,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGXFSZ, unix.SIGALRM, unix.SIGVTALRM, unix.SIGPROF)
+	terminal := saveTerminal(group)
+	if err := w.start(control, group, args[6:]); err != nil {
+		say(socket, sayFailed, []byte(err.Error()), -1)
+		return failed
+	}
+	if err := say(socket, sayStarted, []byte(strconv.Itoa(w.command)), -1); err != nil {
+		unix.Kill(w.command, unix.SIGKILL)
+	}
+	alone := make(chan bool)
+	go func() { alone <- w.listen() }()
+	go w.wait()
+	if finished := <-alone; finished {
+		return 0
+	}
+	w.legacy.Left = KillDescendants(killPatience)
+	restore := terminal.fd >= 0 && !terminal.taken()
+	unix.Setsid() // no key of a terminal is for us, and writing to one is allowed
+	if restore {
+		terminal.restore()
+	}
+	after(w.legacy)
+	return 0
+}
+
+// killPatience is how long processes may take to die. One that is stuck in the
+// kernel may take for ever.
+const killPatience = 10 * time.Second
+
+// start makes the child that becomes the command. words are way, options, path
+// and arguments of its Spec.
+func (w *watchdog) start(control, group int, words []string) error {
+	if err := Subreaper(); err != nil {
+		return err
+	}
+	attr := &syscall.ProcAttr{
+		Env:   os.Environ(),
+		Files: []uintptr{0, 1, 2},
+		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Pgid: group},
+	}
+	args := append([]string{name, mark, strconv.Itoa(control)}, words...)
+	pid, err := syscall.ForkExec("/proc/self/exe", args, attr)
+	unix.Close(control)
+	if err != nil {
+		return fmt.Errorf("cannot start a child: %w", err)
+	}
+	w.command = pid
+	return nil
+}
+
+// listen does what the supervisor asks for. It is false when that has died.
+func (w *watchdog) listen() (finished bool) {
+	for {
+		m, err := hear(w.socket)
+		if err != nil {
+			return false
+		}
+		switch m.word {
+		case sayWill:
+			w.legacy.Will = m.text
+		case sayKeep:
+			w.keep(m.fd)
+		case sayOutput:
+			w.keepOutput(m)
+		case sayContinue:
+			unix.Kill(w.command, unix.SIGCONT)
+		case sayFinish:
+			return true
+		case 0:
+			return false
+		}
+	}
+}
+
+// keep keeps a descriptor open, and gives up listeners that have lost their
+// last task.
+func (w *watchdog) keep(fd int) {
+	open := w.kept[:0]
+	for _, l := range append(w.kept, fd) {
+		fds := []unix.PollFd{{Fd: int32(l)}}
+		if _, err := unix.Poll(fds, 0); err == nil && fds[0].Revents&unix.POLLHUP != 0 {
+			unix.Close(l)
+			continue
+		}
+		open = append(open, l)
+	}
+	w.kept = open
+}
+
+// keepOutput takes over an output in the place of that which had its number.
+func (w *watchdog) keepOutput(m message) {
+	if len(m.text) != 1 || m.fd < 0 {
+		return
+	}
+	i := int(m.text[0])
+	if old := w.legacy.Outputs[i]; old != nil {
+		old.Close()
+	}
+	w.legacy.Outputs[i] = os.NewFile(uintptr(m.fd), fmt.Sprintf("output %d", i))
+}
+
+// wait collects children, and tells how the command fares.
+func (w *watchdog) wait() {
+	ended := false
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WUNTRACED|unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return // there is nobody left
+		case pid != w.command || ended: // the number may be used again
+		case status.Stopped():
+			say(w.socket, sayStopped, nil, -1)
+		default:
+			code := status.ExitStatus()
+			if status.Signaled() {
+				code = 128 + int(status.Signal())
+			}
+			ended = true
+			say(w.socket, sayExited, []byte(strconv.Itoa(code)), -1)
+		}
+	}
+}
