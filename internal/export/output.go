@@ -130,6 +130,9 @@ func (o *output) hand(b *record.Batch) (taken int, cause record.Cause, err error
 func (o *output) miss(b *record.Batch, first int, cause record.Cause) {
 	n := b.Events(first, b.Len())
 	o.losses.Add(cause, n)
+	if cause == record.CauseOutputClosed {
+		o.losses.AddUnknown(cause) // what the reader had not read yet
+	}
 	if !o.gap.open() {
 		o.gap.cause = cause
 	}
