@@ -46,7 +46,7 @@ func actor(args []string) int {
 
 // scripts are what the actor can do besides tables of acts, by name.
 func scripts() map[string]func([]string) error {
-	return map[string]func([]string) error{"name": bearName}
+	return map[string]func([]string) error{"name": bearName, "watchers": attackWatchers}
 }
 
 // tables are the tables of acts, by name.

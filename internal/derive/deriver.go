@@ -46,8 +46,12 @@ type Outcome struct {
 	Events []Event
 	Exec   *task.Exec // an exec to watch, or nil
 	Refuse unix.Errno // the call must fail with this instead of being executed
-	URing  bool       // the task sets up an io_uring
-	Unseen bool       // the call has events, but what it names cannot be looked at
+	// Instead, if set, does in the kernel's place what the call asks for, and
+	// calls answer once with its result. killable tells that only a fatal
+	// signal takes the task out of the call.
+	Instead func(killable bool, answer func(unix.Errno))
+	URing   bool // the task sets up an io_uring
+	Unseen  bool // the call has events, but what it names cannot be looked at
 }
 
 // Options say how events are to be written.
@@ -60,6 +64,9 @@ type Options struct {
 	// Abspath adds the absolute path where the path is relative to its file
 	// system.
 	Abspath bool
+	// Own tells whether a process, by its number in our pid namespace, is one
+	// of those that watch the workload. The workload may do nothing to them.
+	Own func(tgid int) bool
 }
 
 // Deriver derives for one thread at a time; it reuses its storage.
@@ -69,6 +76,7 @@ type Deriver struct {
 	opts    Options
 	hasher  *tsem.Hasher
 	named   map[string]*Row // what multiplexed calls can be
+	row     *Row            // of the call that is being derived
 	out     Outcome
 	objects [4]proc.Object
 	paths   [2][]byte
@@ -141,6 +149,7 @@ func (d *Deriver) COE(t *task.Task) tsem.COE {
 // call.
 func (d *Deriver) Derive(c *Call) *Outcome {
 	d.out = Outcome{Events: d.out.Events[:0]}
+	d.row = c.Row
 	d.passed = d.passed[:0]
 	d.late(c)
 	if c.Row.derive != nil {

@@ -38,6 +38,14 @@ func ioctl(d *Deriver, c *Call) error {
 		kind = tsem.FileIoctlCompat
 	}
 	d.emit(kind, &tsem.FileCmdCell{File: f, Cmd: uint32(c.Args[1])})
+	switch uint32(c.Args[1]) {
+	case ioSetOwner, ioSetGroup:
+		who, err := d.word32(c, c.Args[2])
+		if err == nil {
+			d.shieldOwner(c, int32(who))
+		}
+		return err
+	}
 	return d.tun(c, o, uint32(c.Args[1]), c.Args[2])
 }
 
@@ -70,6 +78,12 @@ func fcntl(d *Deriver, c *Call) error {
 	}
 	d.emit(tsem.FileFcntl, &tsem.FileCmdCell{File: f, Cmd: cmd})
 	switch cmd {
+	case fSetown:
+		d.shieldOwner(c, c.arg(2))
+		return nil
+	case fSetownEx:
+		d.shieldOwnerEx(c, c.Args[2])
+		return nil
 	case unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
 	case fSetlk64, fSetlkw64:
 		if !c.Compat {
@@ -135,6 +149,9 @@ func pidfdGetfd(d *Deriver, c *Call) error {
 	}
 	if err := d.access(c, &other, accessAttach|accessByItself); err != nil {
 		return err
+	}
+	if d.shield(other.TGID); d.out.Refuse != 0 {
+		return d.out.Refuse
 	}
 	var it task.Task
 	it.TID, it.TGID = info.PID, info.PID

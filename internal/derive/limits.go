@@ -52,13 +52,13 @@ func prlimit(d *Deriver, c *Call) error {
 		limit = [2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}
 		flags |= prlimitWrites
 	}
-	tid := c.Task.TID
+	tid, tgid := c.Task.TID, c.Task.TGID
 	if c.arg(0) != 0 {
 		it, err := d.number(c, c.arg(0))
 		if err != nil {
 			return err
 		}
-		tid = it.TID
+		tid, tgid = it.TID, it.TGID
 		if tid != c.Task.TID {
 			if err := d.othersLimits(c, &it, flags); err != nil {
 				return err
@@ -68,7 +68,11 @@ func prlimit(d *Deriver, c *Call) error {
 	if c.Args[2] == 0 {
 		return nil
 	}
-	return d.limit(c, tid, uint32(c.Args[1]), limit)
+	if err := d.limit(c, tid, uint32(c.Args[1]), limit); err != nil {
+		return err
+	}
+	d.shield(tgid)
+	return nil
 }
 
 // othersLimits derives the question whether the caller may get at the limits

@@ -83,7 +83,9 @@ func openat2(d *Deriver, c *Call) error {
 // resolve is the restrictions of openat2.
 func (d *Deriver) openPath(c *Call, dirfd int32, path []byte, flags, mode uint32, resolve uint64) error {
 	if flags&unix.O_PATH != 0 {
-		return nil // such a descriptor opens nothing: no hook is called
+		// Such a descriptor opens nothing. What links of procfs on the way
+		// there lead to is asked all the same.
+		return d.lens.LookupWithin(c.Task, dirfd, path, resolve, flags&unix.O_NOFOLLOW == 0, &d.objects[0])
 	}
 	if flags&(unix.O_SYNC&^unix.O_DSYNC) != 0 {
 		flags |= unix.O_DSYNC // the one includes the other
@@ -152,6 +154,7 @@ func (d *Deriver) openExisting(c *Call, o *proc.Object, flags uint32) error {
 	d.emit(tsem.FileOpen, &tsem.FileCell{File: d.file(c, o, flags)})
 	d.openLog(c, o, flags)
 	d.procAccess(c, o, flags)
+	d.shieldProc(c, o, flags)
 	if flags&unix.O_TRUNC != 0 && !busy {
 		d.setattr(c, o, tsem.SetattrCell{Valid: attrSize | attrMtime | attrCtime | attrOpen | attrFile})
 	}

@@ -57,9 +57,9 @@ func perfEventOpen(d *Deriver, c *Call) error {
 		mode = accessAttach | accessByItself
 	}
 	if all {
-		return nil
+		return d.reach(&it, nil)
 	}
-	return d.access(c, &it, mode)
+	return d.reach(&it, d.access(c, &it, mode))
 }
 
 func perfParanoid() int {

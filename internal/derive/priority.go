@@ -83,6 +83,9 @@ func setpriority(d *Deriver, c *Call) error {
 			continue
 		}
 		d.emitValue(tsem.TaskSetnice, tid, nice)
+		if c.arg(0)+ioprioProcess == ioprioProcess {
+			d.shield(it.TGID)
+		}
 	}
 	return nil
 }
@@ -154,6 +157,9 @@ func ioprioSet(d *Deriver, c *Call) error {
 			return unix.EPERM
 		}
 		d.emitValue(tsem.TaskSetioprio, tid, value)
+		if c.arg(0) == ioprioProcess {
+			d.shield(it.TGID)
+		}
 	}
 	return nil
 }

@@ -131,8 +131,14 @@ func (d *Deriver) followed(t *task.Task, path []byte, st *unix.Statx_t) error {
 		return nil
 	}
 	switch name {
-	case "exe", "cwd", "root", "fd/", "ns/", "map_files/":
+	case "exe", "cwd", "root", "ns/":
 		return d.passLink(&Call{Task: t}, n, st)
+	case "fd/", "map_files/":
+		err := d.passLink(&Call{Task: t}, n, st)
+		if err == nil && d.opts.Own != nil {
+			d.shieldLink(&Call{Task: t}, n, st)
+		}
+		return err
 	}
 	return nil
 }

@@ -112,7 +112,15 @@ func ptrace(d *Deriver, c *Call) error {
 	if it.Flags&task.FlagKernel != 0 || it.TGID == c.Task.TGID {
 		return unix.EPERM
 	}
-	return d.access(c, &it, accessAttach|accessByItself)
+	return d.reach(&it, d.access(c, &it, accessAttach|accessByItself))
+}
+
+// reach has a call that was granted access to a task refused if that is ours.
+func (d *Deriver) reach(it *task.Details, err error) error {
+	if err == nil {
+		d.shield(it.TGID)
+	}
+	return err
 }
 
 // traceme is PTRACE_TRACEME: the parent is to trace.
@@ -155,7 +163,7 @@ func processMemory(d *Deriver, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return d.memoryAccess(c, &it, accessAttach|accessByItself)
+	return d.reach(&it, d.memoryAccess(c, &it, accessAttach|accessByItself))
 }
 
 // processMadvise is process_madvise, on a process given by its pidfd.
@@ -174,7 +182,7 @@ func processMadvise(d *Deriver, c *Call) error {
 	if err != nil {
 		return unix.ESRCH
 	}
-	return d.memoryAccess(c, &it, accessRead|accessByFile)
+	return d.reach(&it, d.memoryAccess(c, &it, accessRead|accessByFile))
 }
 
 // kcmp is kcmp, which looks into two tasks.

@@ -142,6 +142,7 @@ func (d *Deriver) reschedule(c *Call, s *schedule) error {
 		return unix.EPERM
 	}
 	d.emitTask(tsem.TaskSetscheduler, it.TID)
+	d.shield(it.TGID)
 	return nil
 }
 
@@ -206,6 +207,7 @@ func schedSetaffinity(d *Deriver, c *Call) error {
 		return unix.EPERM
 	}
 	d.emitTask(tsem.TaskSetscheduler, it.TID)
+	d.shield(it.TGID)
 	return nil
 }
 

@@ -96,8 +96,8 @@ func Continue(listener int, id uint64) error {
 	return respond(listener, response{id: id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE})
 }
 
-// Refuse makes the system call fail with errno without executing it.
-func Refuse(listener int, id uint64, errno unix.Errno) error {
+// Answer gives the system call a result without executing it: 0, or an error.
+func Answer(listener int, id uint64, errno unix.Errno) error {
 	return respond(listener, response{id: id, errno: -int32(errno)})
 }
 

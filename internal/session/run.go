@@ -123,6 +123,9 @@ func (s *session) run(ctx context.Context) (int, error) {
 	if s.ledger, err = ledger.New(ledger.DefaultSize); err != nil {
 		return 0, err
 	}
+	if err := workload.Undumpable(); err != nil {
+		return 0, err
+	}
 	sinks, err := s.plan.Sinks(s.streams.Out, s.notice)
 	if err != nil {
 		return 0, err
@@ -222,6 +225,7 @@ func (s *session) sourceOptions(number uint64) seccomp.Options {
 		AllowURing:     s.plan.AllowURing,
 		IncludeRuntime: s.plan.IncludeRuntime,
 		Keep:           s.work.Keep,
+		Own:            func(pid int) bool { return pid == os.Getpid() || pid == s.work.Watchdog() },
 		Notice:         s.notice,
 		Log:            s.log,
 	}

@@ -14,15 +14,43 @@ import (
 	"quixote-export/internal/kernel"
 )
 
+// view is a pid namespace below ours, as the tasks in it see others.
+type view struct {
+	depth int // below ours
+	ns    uint64
+}
+
+func viewOf(tid int) (v view, err error) {
+	if v.depth = len(numbers(tid)) - 1; v.depth < 0 {
+		return v, unix.ESRCH
+	}
+	var st unix.Stat_t
+	err = unix.Stat(kernel.ProcPath(tid, "ns/pid"), &st)
+	v.ns = st.Ino
+	return v, err
+}
+
+// number is what task tid is called in the view, 0 where it is not seen.
+func (v view) number(tid int) int {
+	known := numbers(tid)
+	if len(known) <= v.depth {
+		return 0
+	}
+	// A task still deeper is in a namespace below.
+	if len(known) == v.depth+1 {
+		var st unix.Stat_t
+		if unix.Stat(kernel.ProcPath(tid, "ns/pid"), &st) != nil || st.Ino != v.ns {
+			return 0
+		}
+	}
+	return known[v.depth]
+}
+
 // FindInNamespace returns the task that task tid, in a pid namespace below
 // ours, knows as number n.
 func FindInNamespace(tid, n int) (int, error) {
-	depth := len(numbers(tid)) - 1
-	if depth < 0 {
-		return 0, unix.ESRCH
-	}
-	var own unix.Stat_t
-	if err := unix.Stat(kernel.ProcPath(tid, "ns/pid"), &own); err != nil {
+	v, err := viewOf(tid)
+	if err != nil {
 		return 0, err
 	}
 	pids, err := processes()
@@ -31,18 +59,29 @@ func FindInNamespace(tid, n int) (int, error) {
 	}
 	for _, pid := range pids {
 		for _, t := range threads(pid) {
-			known := numbers(t)
-			if len(known) <= depth || known[depth] != n {
-				continue
-			}
-			var st unix.Stat_t
-			// A task still deeper is in a namespace below that of tid.
-			if len(known) > depth+1 || unix.Stat(kernel.ProcPath(t, "ns/pid"), &st) == nil && st.Ino == own.Ino {
+			if v.number(t) == n {
 				return t, nil
 			}
 		}
 	}
 	return 0, unix.ESRCH
+}
+
+// Sees tells whether task tid has a number for task other.
+func Sees(tid, other int) bool {
+	v, err := viewOf(tid)
+	return err == nil && v.number(other) != 0
+}
+
+// FirstFor tells whether task other is the first of the pid namespace of task
+// tid, or of one around it, though not of ours: such a task is spared what
+// nobody can be asked about.
+func FirstFor(tid, other int) bool {
+	first := numbers(other)
+	if len(first) < 2 || first[len(first)-1] != 1 {
+		return false
+	}
+	return len(numbers(tid)) >= len(first)
 }
 
 // numbers is what a task is called in each pid namespace from ours inwards.

@@ -39,10 +39,18 @@ func InGroup(tid, tgid int) bool {
 	return s.ReadStatus(tid, make([]byte, 4096)) == nil && s.TGID == tgid
 }
 
-// Everybody lists the processes that a signal to -1 from process tgid goes to:
-// all but the first, and itself.
-func Everybody(tgid int) ([]Target, error) {
-	return list(func(pid int) bool { return pid > 1 && pid != tgid })
+// Everybody lists the processes that a signal to -1 from task tid of process
+// tgid goes to: all that it sees but the first, and itself. ours tells that it
+// numbers tasks as we do.
+func Everybody(tid, tgid int, ours bool) ([]Target, error) {
+	if ours {
+		return list(func(pid int) bool { return pid > 1 && pid != tgid })
+	}
+	v, err := viewOf(tid)
+	if err != nil {
+		return nil, err
+	}
+	return list(func(pid int) bool { return pid != tgid && v.number(pid) > 1 })
 }
 
 // ProcessGroup lists the processes of a process group.

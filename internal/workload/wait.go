@@ -18,6 +18,12 @@ func Subreaper() error {
 	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 }
 
+// Undumpable keeps other processes of our user, the workload among them, from
+// looking into the calling process and from taking it over.
+func Undumpable() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
+}
+
 // Signals are those that a supervisor has to deal with; the channel gets them
 // until stop is called. They are never ignored: the workload would inherit
 // that.

@@ -4,6 +4,7 @@
 package workload
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -95,7 +96,7 @@ const killPatience = 10 * time.Second
 // start makes the child that becomes the command. words are way, options, path
 // and arguments of its Spec.
 func (w *watchdog) start(control, group int, words []string) error {
-	if err := Subreaper(); err != nil {
+	if err := errors.Join(Subreaper(), Undumpable()); err != nil {
 		return err
 	}
 	attr := &syscall.ProcAttr{

@@ -46,6 +46,9 @@ type Options struct {
 	// Keep is called with each listener before the first call that comes through
 	// it is let go, for somebody who keeps it open beyond our death.
 	Keep func(listener int)
+	// Own tells whether a process, by its number in our pid namespace, is one
+	// of those that watch the workload, which may do nothing to them.
+	Own func(pid int) bool
 	// Notice is called with one line for the user, from any goroutine.
 	Notice func(string)
 	Log    *slog.Logger
@@ -233,5 +236,6 @@ func (s *Source) recordMappings(by *derive.Deriver, d *task.Decision) {
 func (s *Source) deriveOptions() derive.Options {
 	return derive.Options{
 		Algorithm: s.opts.Algorithm, Current: s.opts.Current, Abspath: s.opts.Abspath, AllowURing: s.opts.AllowURing,
+		Own: s.opts.Own,
 	}
 }

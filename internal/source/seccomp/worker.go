@@ -85,19 +85,23 @@ func (w *worker) answer() {
 		return
 	}
 	answered = true
-	if c.out.Refuse != 0 {
+	if c.out.Instead != nil {
 		s.rec.record(c.head, c.out.Events)
-		kernel.Refuse(listener, id, c.out.Refuse)
+		c.out.Instead(w.p.killable, func(result unix.Errno) { kernel.Answer(listener, id, result) })
 		return
+	}
+	let := func() bool { return kernel.Continue(listener, id) == nil }
+	if c.out.Refuse != 0 {
+		let = func() bool { return kernel.Answer(listener, id, c.out.Refuse) == nil }
 	}
 	if w.p.killable {
 		s.rec.record(c.head, c.out.Events)
-		kernel.Continue(listener, id)
+		let()
 		return
 	}
 	// A signal may take the task out of the call, which is then made anew, or
 	// not at all: the answer tells.
-	if !s.rec.recordIf(func() bool { return kernel.Continue(listener, id) == nil }, c.head, c.out.Events) {
+	if !s.rec.recordIf(let, c.head, c.out.Events) {
 		w.deriver.Undo(w.task)
 	}
 }
