@@ -98,29 +98,19 @@ func TestSignalsAreForwarded(t *testing.T) {
 	for name, sig := range map[string]unix.Signal{"TERM": unix.SIGTERM, "USR1": unix.SIGUSR1, "USR2": unix.SIGUSR2, "INT": unix.SIGINT} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := options{}
-			c := command(t, &o, "sh", "-c", "trap 'echo > got; exit 9' "+name+"; echo > ready; while :; do sleep 0.05; done")
+			o := options{status: 9, noisy: true}
+			c := command(t, &o, "sh", "-c", "trap 'echo > got; exit 9' "+name+"; echo > ready; while :; do sleep 0.2; done")
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { c.Process.Kill() })
-			waitFor(t, "the workload", func() bool {
+			eventually(t, "the workload", func() bool {
 				_, err := os.Stat(filepath.Join(o.dir, "ready"))
 				return err == nil
 			})
 			c.Process.Signal(sig)
 			c.Wait()
-			s := &stream{t: t, dir: o.dir, status: c.ProcessState.ExitCode()}
-			if s.status != 9 {
-				t.Errorf("status %d", s.status)
-			}
-			b, err := os.ReadFile(o.output)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.read(b)
-			s.check(&o)
-			s.created("got")
+			finished(t, c, &o, "").created("got")
 		})
 	}
 }

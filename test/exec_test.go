@@ -13,22 +13,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"quixote-export/tsem"
 )
-
-// waitFor waits until so is true.
-func waitFor(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for begin := time.Now(); !so(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begin) > 10*time.Second {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
 
 // A program that makes no system call is recorded as executed all the same,
 // and soon.
@@ -36,7 +25,7 @@ func TestExecOfAQuietProgram(t *testing.T) {
 	t.Parallel()
 	quiet := program(t, "quiet", "-static", "-nostdlib", "-no-pie")
 	prots, _ := segments(t, quiet)
-	o := options{status: 128 + 9}
+	o := options{status: 128 + 9, noisy: true}
 	for _, words := range [][]string{{quiet}, {"/bin/sh", "-c", "exec " + quiet}, {"/bin/sh", "-c", quiet + "; exit $?"}} {
 		o := o
 		c := command(t, &o, words...)
@@ -45,32 +34,16 @@ func TestExecOfAQuietProgram(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		begin := time.Now()
-		mapped := func() (pids []uint32) {
-			b, _ := os.ReadFile(o.output)
-			for line := range bytes.Lines(b) {
-				if bytes.Contains(line, []byte(`"mmap_file"`)) && bytes.Contains(line, []byte(quiet)) && line[len(line)-1] == '\n' {
-					pids = append(pids, read(t, line).Event.PID)
-				}
-			}
-			return pids
+		mapped := func() []*tsem.Event {
+			return soFar(t, &o, func(e *tsem.Event) bool {
+				c, ok := e.Cell.(*tsem.MmapCell)
+				return ok && string(c.File.Path.Pathname) == quiet
+			})
 		}
-		waitFor(t, "the mappings of a program that computes", func() bool { return len(mapped()) == len(prots) })
-		if d := time.Since(begin); d > 3*time.Second {
-			t.Errorf("the mappings came after %v", d)
-		}
-		unix.Kill(int(mapped()[0]), unix.SIGKILL)
+		eventually(t, "the mappings of a program that computes", func() bool { return len(mapped()) == len(prots) })
+		unix.Kill(int(mapped()[0].PID), unix.SIGKILL)
 		c.Wait()
-		s := &stream{t: t, dir: o.dir, stderr: errs.String(), status: c.ProcessState.ExitCode()}
-		b, err := os.ReadFile(o.output)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.read(b)
-		s.check(&o)
-		if s.status != o.status {
-			t.Errorf("status %d", s.status)
-		}
+		s := finished(t, c, &o, errs.String())
 		for _, e := range s.of(tsem.MmapFile) {
 			if c := e.Cell.(*tsem.MmapCell); string(c.File.Path.Pathname) == quiet && string(e.Process) != "quiet" {
 				t.Errorf("the mappings are those of %s", e.Process)
@@ -225,16 +198,7 @@ func TestNumbersAreUsedAgain(t *testing.T) {
 	if err := c.Run(); err != nil {
 		t.Skipf("needs pid namespaces with a pid_max of their own: %v: %s", err, errs.String())
 	}
-	if errs.Len() > 0 {
-		t.Errorf("standard error: %s", errs.String())
-	}
-	b, err := os.ReadFile(o.output)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &stream{t: t, dir: o.dir}
-	s.read(b)
-	s.check(&o)
+	s := finished(t, c, &o, errs.String())
 	pids, tasks := make(map[uint32]bool), make(map[uint64]bool)
 	parent := s.events[len(s.events)-1]
 	for _, e := range s.events {
@@ -264,7 +228,7 @@ func TestLeftBehind(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			o := options{flags: row.flags}
+			o := options{flags: row.flags, status: 3, noisy: true}
 			c := command(t, &o, "sh", "-c", `sh -c 'trap "echo > ended; exit" TERM; echo $$ > pid; while :; do sleep 0.1; done' & until test -s pid; do :; done; exit 3`)
 			c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			r, w, err := os.Pipe()
@@ -299,16 +263,7 @@ func TestLeftBehind(t *testing.T) {
 				}
 			}
 			c.Wait()
-			s := &stream{t: t, dir: o.dir, status: c.ProcessState.ExitCode()}
-			if s.status != 3 {
-				t.Errorf("status %d", s.status)
-			}
-			b, err := os.ReadFile(o.output)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.read(b)
-			s.check(&o)
+			s := finished(t, c, &o, "")
 			if row.end != 0 || row.flags != nil {
 				s.created("ended")
 			}

@@ -143,21 +143,44 @@ func run(t *testing.T, o options, words ...string) *stream {
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	s := &stream{
-		t: t, dir: o.dir, stdout: out.String(), stderr: errs.String(),
-		status: c.ProcessState.ExitCode(), elapsed: time.Since(begin),
-	}
+	s := finished(t, c, &o, errs.String())
+	s.stdout, s.elapsed = out.String(), time.Since(begin)
+	return s
+}
+
+// finished reads what a command wrote that has been waited for.
+func finished(t *testing.T, c *exec.Cmd, o *options, stderr string) *stream {
+	t.Helper()
+	s := &stream{t: t, dir: o.dir, stderr: stderr, status: c.ProcessState.ExitCode()}
 	if s.status != o.status {
 		t.Errorf("status %d, want %d", s.status, o.status)
 	}
-	s.checkStderr(&o)
+	s.checkStderr(o)
 	b, err := os.ReadFile(o.output)
 	if err != nil {
 		t.Fatalf("%v; standard error: %s", err, s.stderr)
 	}
 	s.read(b)
-	s.check(&o)
+	s.check(o)
 	return s
+}
+
+// soFar are the events of a run that goes on which have been written by now.
+func soFar(t *testing.T, o *options, want func(*tsem.Event) bool) (events []*tsem.Event) {
+	t.Helper()
+	b, err := os.ReadFile(o.output)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(b) {
+		if line[len(line)-1] != '\n' {
+			break
+		}
+		if r := read(t, line); r.Event != nil && want(r.Event) {
+			events = append(events, r.Event)
+		}
+	}
+	return events
 }
 
 func (s *stream) checkStderr(o *options) {

@@ -7,134 +7,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
-	"slices"
-	"strconv"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/kernel"
-	"quixote-export/internal/task"
 	"quixote-export/tsem"
 )
-
-// BPF knows the maps and programs whose descriptors may be on their way. Their
-// hook is reached when the kernel has made, verified or found them, which only
-// the descriptor shows: so its event comes with the task's next call.
-type BPF struct {
-	mu      sync.Mutex
-	pending []pendingBPF
-	attach  map[uint32]int32 // the attach type of a program, by its number
-}
-
-type pendingBPF struct {
-	maker  *task.Task
-	used   []int32 // the descriptors that were open before, ascending
-	fmode  uint32
-	loaded bool  // a program, for which attach is known
-	attach int32 // its attach type
-}
-
-// maxPrograms bounds how many programs are remembered.
-const maxPrograms = 4096
-
-func newBPF() *BPF { return &BPF{attach: make(map[uint32]int32)} }
-
-// begin notes that a task may get a descriptor of a map or a program.
-func (b *BPF) begin(p pendingBPF) {
-	p.used = descriptors(p.maker.TID)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.pending = append(b.pending, p)
-}
-
-// take returns what t has begun, and forgets it.
-func (b *BPF) take(t *task.Task) (taken []pendingBPF) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.pending = slices.DeleteFunc(b.pending, func(p pendingBPF) bool {
-		if p.maker != t {
-			return false
-		}
-		taken = append(taken, p)
-		return true
-	})
-	return taken
-}
-
-// Undo forgets what t has begun, since its call was not made, and takes back
-// earlier what was taken when it was derived.
-func (b *BPF) Undo(t *task.Task, earlier []pendingBPF) {
-	b.take(t)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.pending = append(b.pending, earlier...)
-}
-
-// late emits what the last call of the task turned out to have made.
-func (d *Deriver) late(c *Call) {
-	d.begun = d.shared.BPF.take(c.Task)
-	for i := range d.begun {
-		p := &d.begun[i]
-		for _, fd := range descriptors(c.Task.TID) {
-			if _, old := slices.BinarySearch(p.used, fd); !old && d.lateBPF(c, p, fd) {
-				break
-			}
-		}
-	}
-}
-
-// lateBPF emits the hook that made descriptor fd, if that is of a map or a
-// program.
-func (d *Deriver) lateBPF(c *Call, p *pendingBPF, fd int32) bool {
-	number := strconv.Itoa(int(fd))
-	link, err := os.Readlink(kernel.ProcPath(c.Task.TID, "fd/"+number))
-	if err != nil {
-		return false
-	}
-	var kind int32
-	var id uint32
-	switch link {
-	case "anon_inode:bpf-map", "anon_inode:bpf-prog":
-		info, err := kernel.ReadProc(c.Task.TID, "fdinfo/"+number, make([]byte, 4096))
-		if err != nil {
-			return false
-		}
-		for line := range bytes.Lines(info) {
-			name, value, _ := bytes.Cut(line, []byte(":"))
-			n, _ := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 32)
-			switch string(name) {
-			case "map_type", "prog_type":
-				kind = int32(n)
-			case "prog_id":
-				id = uint32(n)
-			}
-		}
-	default:
-		return false
-	}
-	if link == "anon_inode:bpf-map" {
-		d.emit(tsem.BPFMap, &tsem.BPFMapCell{MapType: kind, Fmode: p.fmode})
-		return true
-	}
-	d.emit(tsem.BPFProg, &tsem.BPFProgCell{Type: kind, AttachType: d.shared.BPF.attachType(id, p)})
-	return true
-}
-
-// attachType is the attach type of program id: known when it is loaded, and
-// remembered from then.
-func (b *BPF) attachType(id uint32, p *pendingBPF) int32 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !p.loaded {
-		return b.attach[id]
-	}
-	if len(b.attach) >= maxPrograms {
-		clear(b.attach)
-	}
-	b.attach[id] = p.attach
-	return p.attach
-}
 
 // Commands of bpf that lead to a descriptor of a map or a program.
 const (
@@ -149,6 +27,7 @@ const (
 	bpfCgroupSock  = 9
 	bpfReuseport   = 21
 	bpfPageOfAttrs = 4096
+	bpfByToken     = 1 << 16 // rights come with a descriptor
 )
 
 // bpf is bpf: the call itself, and later the map or the program.
@@ -192,8 +71,36 @@ func bpf(d *Deriver, c *Call) error {
 	default:
 		return nil
 	}
-	d.shared.BPF.begin(p)
+	if d.bpfAllowed(c, cmd, attr) {
+		d.shared.BPF.begin(p)
+		d.out.Makes = true
+	}
 	return nil
+}
+
+// bpfAllowed tells whether the caller may get a descriptor at all.
+func (d *Deriver) bpfAllowed(c *Call, cmd int32, attr []byte) bool {
+	word := func(at int) uint32 { return binary.NativeEndian.Uint32(attr[at:]) }
+	if d.lens.Capable(c.Task, unix.CAP_SYS_ADMIN) {
+		return true
+	}
+	switch cmd {
+	case bpfMapCreate, bpfProgLoad:
+		token := word(16) // the flags of a map
+		if cmd == bpfProgLoad {
+			token = word(44)
+		}
+		return token&bpfByToken != 0 || d.lens.Capable(c.Task, unix.CAP_BPF) || !bpfForRootOnly()
+	case bpfProgByID, bpfMapByID:
+		return false
+	}
+	return true
+}
+
+// bpfForRootOnly is the setting kernel.unprivileged_bpf_disabled.
+func bpfForRootOnly() bool {
+	b, err := os.ReadFile("/proc/sys/kernel/unprivileged_bpf_disabled")
+	return err == nil && len(b) > 0 && b[0] != '0'
 }
 
 // bpfMode is the FMODE_ bits that flags of a map ask for.

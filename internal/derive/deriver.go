@@ -51,6 +51,7 @@ type Outcome struct {
 	// signal takes the task out of the call.
 	Instead func(killable bool, answer func(unix.Errno))
 	URing   bool // the task sets up an io_uring
+	Makes   bool // the call may make a descriptor, which only then shows its events
 	Unseen  bool // the call has events, but what it names cannot be looked at
 }
 

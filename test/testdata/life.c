@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/sched.h>
 #include <pthread.h>
 #include <sched.h>
@@ -271,6 +272,30 @@ static void do_daemon(void)
 	}
 }
 
+// make_map makes a BPF map, and no other system call that is looked at.
+static void make_map(void)
+{
+	union bpf_attr attr = { .map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1 };
+	if (syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof attr) < 0)
+		_exit(96);
+}
+
+// do_maps has n children make a map each, and end at once.
+static void do_maps(int n)
+{
+	for (int i = 0; i < n; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			make_map();
+			_exit(0);
+		}
+		int status;
+		waitpid(pid, &status, 0);
+		if (status)
+			exit(96);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -301,6 +326,11 @@ int main(int argc, char **argv)
 		do_generations(atoi(argv[2]));
 	else if (!strcmp(what, "opens"))
 		do_opens(argv[2], atoi(argv[3]));
+	else if (!strcmp(what, "map")) {
+		make_map();
+		pause();
+	} else if (!strcmp(what, "maps"))
+		do_maps(atoi(argv[2]));
 	else if (!strcmp(what, "daemon"))
 		do_daemon();
 	else if (!strcmp(what, "undumpable")) {

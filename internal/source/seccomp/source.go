@@ -60,7 +60,8 @@ type Source struct {
 	arches  map[uint32]derive.Arch
 	shared  *derive.Shared
 	rec     *recorder
-	late    *derive.Deriver // for execs that no worker decides
+	lateMu  sync.Mutex
+	late    *derive.Deriver // for what shows without a call; lateMu is held
 	working sync.WaitGroup
 	done    chan struct{} // closed when no task carries a filter any longer
 	uring   sync.Once
@@ -142,6 +143,7 @@ func (s *Source) settle() {
 	go func() {
 		s.working.Wait()
 		s.decideExecs()
+		s.tellArrivals()
 		s.rec.end(io.EOF)
 		s.shared.Tasks.Close()
 		for _, fd := range s.closing {
@@ -193,8 +195,8 @@ func (s *Source) Done() <-chan struct{} { return s.done }
 // that says why.
 func (s *Source) DigestsMissing() map[string]uint64 { return s.shared.World.Digests.Missing() }
 
-// watchTime passes the listener on when a call takes long, and decides execs
-// whose task makes no further call.
+// watchTime passes the listener on when a call takes long, and tells what tasks
+// have made and executed that make no further call.
 func (s *Source) watchTime() {
 	tick := time.NewTicker(patience)
 	defer tick.Stop()
@@ -208,6 +210,7 @@ func (s *Source) watchTime() {
 				p.relay.check(now)
 			}
 			s.mu.Unlock()
+			s.tellArrivals()
 			if n%10 == 0 {
 				s.decideExecs()
 			}
@@ -217,7 +220,48 @@ func (s *Source) watchTime() {
 
 // decideExecs records what execs have mapped that can be decided by now.
 func (s *Source) decideExecs() {
+	s.lateMu.Lock()
+	defer s.lateMu.Unlock()
 	s.shared.Tasks.Undecided(func(d *task.Decision) { s.recordMappings(s.late, d) })
+}
+
+// tellArrivals records what calls have made whose success only a new descriptor
+// shows.
+func (s *Source) tellArrivals() {
+	s.lateMu.Lock()
+	defer s.lateMu.Unlock()
+	for _, t := range s.shared.BPF.Makers() {
+		if !t.Handling.TryLock() {
+			continue // it makes its next call, with which that is told
+		}
+		s.tellArrival(s.late, t)
+		t.Handling.Unlock()
+	}
+}
+
+// tellArrival records what the last call of t has made, and whether it is lost.
+// waits tells that it may still come. The Handling of t is held.
+func (s *Source) tellArrival(by *derive.Deriver, t *task.Task) (waits bool) {
+	events, fate := by.Arrived(t)
+	if len(events) > 0 {
+		coe := by.COE(t)
+		s.rec.record(head(t, &coe), events)
+	}
+	if fate == derive.Lost {
+		s.rec.lost(record.CauseNotDerived, 0, false)
+	}
+	return fate == derive.Waits
+}
+
+// awaitArrival gives the call that t has just been let go with a moment to make
+// what it makes: so its descriptor is mostly seen before t can close it, or end.
+func (s *Source) awaitArrival(by *derive.Deriver, t *task.Task) {
+	for range 12 {
+		unix.Nanosleep(&unix.Timespec{Nsec: 20_000}, nil)
+		if !s.tellArrival(by, t) {
+			return
+		}
+	}
 }
 
 // recordMappings records what the kernel has mapped for an exec.

@@ -97,12 +97,14 @@ func (w *worker) answer() {
 	if w.p.killable {
 		s.rec.record(c.head, c.out.Events)
 		let()
+	} else if !s.rec.recordIf(let, c.head, c.out.Events) {
+		// A signal has taken the task out of the call, which is then made anew,
+		// or not at all.
+		w.deriver.Undo(w.task)
 		return
 	}
-	// A signal may take the task out of the call, which is then made anew, or
-	// not at all: the answer tells.
-	if !s.rec.recordIf(let, c.head, c.out.Events) {
-		w.deriver.Undo(w.task)
+	if c.out.Makes {
+		s.awaitArrival(w.deriver, w.task)
 	}
 }
 
