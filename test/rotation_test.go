@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +65,53 @@ func TestRotation(t *testing.T) {
 		}
 		if s.start.Part != part || s.start.Run != run || s.end.Status != status || s.end.Lost != "0" {
 			t.Errorf("part %d begins with %+v and ends with %+v", n, s.start, s.end)
+		}
+	}
+}
+
+// Killed in the midst of rotations: the watchdog ends the part that is being
+// written, or the one that was to follow, and no recorded event is in none.
+func TestRotationIsKilled(t *testing.T) {
+	t.Parallel()
+	for round := range 6 {
+		u := begin(t, options{flags: []string{"--sync-interval=10ms"}}, busy)
+		path := u.o.output
+		old := func(n int) string { return fmt.Sprintf("%s.%d", path, n) }
+		parts := 0
+		u.holds(path, `"type": "event"`)
+		for kill := time.Now().Add(time.Duration(20+round*70) * time.Millisecond); time.Now().Before(kill); {
+			if os.Rename(path, old(parts+1)) == nil {
+				parts++
+				u.hup()
+			}
+		}
+		u.cmd.Process.Kill()
+		u.cmd.Wait()
+		u.told("killed, and with it the workload")
+		next, whole := uint64(1), 0
+		var last *stream
+		for n := 1; n <= parts+1; n++ {
+			name := old(n)
+			if n > parts {
+				name = path
+			}
+			if st, err := os.Stat(name); os.IsNotExist(err) || err == nil && st.Size() == 0 {
+				continue // renamed before it was begun
+			}
+			last = u.stream(name)
+			if last.start == nil || last.end == nil || last.end.Events != uint64(len(last.events)) || whole > 0 && last.start.Part != uint64(whole+1) {
+				t.Fatalf("round %d, part %d of %d: start %+v, end %+v, %d events", round, n, parts+1, last.start, last.end, len(last.events))
+			}
+			whole++
+			for _, e := range last.events {
+				if e.Number != next {
+					t.Fatalf("round %d, part %d: event %d where %d should be", round, n, e.Number, next)
+				}
+				next++
+			}
+		}
+		if last == nil || last.end.Cut == "" || len(last.lost) == 0 {
+			t.Errorf("round %d: the last of %d parts does not say that it was cut", round, whole)
 		}
 	}
 }

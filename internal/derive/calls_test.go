@@ -19,7 +19,7 @@ import (
 // caller is a thread that makes calls, under the eyes of a deriver on that of
 // the test.
 type caller struct {
-	*testing.T
+	testing.TB
 	run  chan func()
 	d    *Deriver
 	task *task.Task
@@ -28,7 +28,7 @@ type caller struct {
 }
 
 // newCaller starts the thread, which ends with the test.
-func newCaller(t *testing.T) *caller {
+func newCaller(t testing.TB) *caller {
 	t.Helper()
 	runtime.LockOSThread() // as a deriver must be
 	t.Cleanup(runtime.UnlockOSThread)
@@ -49,7 +49,7 @@ func newCaller(t *testing.T) *caller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &caller{T: t, run: make(chan func()), d: d, rows: byName()}
+	c := &caller{TB: t, run: make(chan func()), d: d, rows: byName()}
 	end := make(chan bool)
 	var serve func()
 	serve = func() {

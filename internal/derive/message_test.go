@@ -244,7 +244,7 @@ func TestMessagesOf32BitPrograms(t *testing.T) {
 
 // lowMemory is memory where a 32-bit program could have it.
 type lowMemory struct {
-	t        *testing.T
+	t        testing.TB
 	at, used uint64
 }
 
@@ -256,7 +256,7 @@ func (c *caller) low() *lowMemory {
 		c.Skip("needs memory below 4 GiB")
 	}
 	c.Cleanup(func() { unix.MunmapPtr(p, size) })
-	return &lowMemory{t: c.T, at: uint64(uintptr(p))}
+	return &lowMemory{t: c.TB, at: uint64(uintptr(p))}
 }
 
 // put copies b there and returns its address.

@@ -67,9 +67,9 @@ type Sink interface {
 // A Reopener is a sink that can begin a new file or the like. See Reopen.
 type Reopener interface {
 	// Reopen calls finish, which writes the last records, once the new file is
-	// there to take the next ones; it returns false when there is no new one.
-	// The error is about the old one, as that of Flush.
-	Reopen(finish func()) (bool, error)
+	// there to take the next ones. The result closes the old one, and has the
+	// error of Flush; it is nil when there is no new one.
+	Reopen(finish func()) (leave func() error)
 }
 
 // A Keeper is a sink that keeps room for the last records of a stream.

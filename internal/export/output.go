@@ -37,6 +37,7 @@ type output struct {
 
 // A part is what a sink has taken since it was opened anew.
 type part struct {
+	number uint64 // from 1
 	events uint64
 	bytes  uint64 // with markers and lost records
 }
@@ -51,7 +52,7 @@ type gap struct {
 func (g gap) open() bool { return g.cause != 0 }
 
 func newOutput(i int, s Sink, options Options) *output {
-	o := &output{sink: s, start: options.Start, failed: options.Failed, started: options.Start == nil}
+	o := &output{sink: s, start: options.Start, failed: options.Failed, started: options.Start == nil, part: part{number: 1}}
 	if options.Ledger != nil {
 		account := options.Ledger.Output(i)
 		account.Use()
@@ -176,6 +177,7 @@ func (o *output) settle(position uint64) {
 		offset = p.Offset()
 	}
 	o.account.SetSafe(position)
+	o.account.SetPart(o.part.number)
 	o.account.SetTaken(o.part.events, o.part.bytes, uint64(offset))
 	o.account.SetWriting(false)
 }
@@ -196,21 +198,21 @@ func (o *output) reopen(source record.Losses) {
 	if !ok {
 		return
 	}
-	fresh, err := r.Reopen(func() { o.sayGoodbye(source, 0, "") })
-	if err != nil {
-		o.doubt(err)
-	}
-	if !fresh {
+	leave := r.Reopen(func() { o.sayGoodbye(source, 0, "") })
+	if leave == nil {
 		return
 	}
-	o.part = part{}
+	o.part = part{number: o.part.number + 1}
 	o.settle(o.given)
 	if o.start != nil {
 		start := *o.start
-		start.Part = max(start.Part, 1) + 1
+		start.Part = o.part.number
 		o.start, o.started = &start, false
 	}
 	o.catchUp()
+	if err := leave(); err != nil {
+		o.doubt(err)
+	}
 }
 
 // doubt notes that nobody knows whether what the sink took is safe.

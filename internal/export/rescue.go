@@ -29,7 +29,7 @@ type Rest struct {
 func Rescue(s Sink, rest Rest) (records int, err error) {
 	o := newOutput(0, s, Options{Start: rest.Start})
 	o.started = o.started || rest.Started
-	o.context, o.last, o.part = rest.Context, rest.Last, part{rest.Events, rest.Bytes}
+	o.context, o.last, o.part = rest.Context, rest.Last, part{events: rest.Events, bytes: rest.Bytes}
 	b := &record.Batch{Context: rest.Context}
 	for line := range bytes.Lines(rest.Left) {
 		b.Append(eventType(line), bytes.TrimSuffix(line, []byte{'\n'}))
@@ -45,10 +45,8 @@ func Rescue(s Sink, rest Rest) (records int, err error) {
 // eventType tells events from other records; which of them it is does not
 // matter here.
 func eventType(line []byte) tsem.Type {
-	for _, kind := range []string{`{"export": {"type": "event"`, `{"export": {"type": "async_event"`} {
-		if bytes.HasPrefix(line, []byte(kind)) {
-			return tsem.FileOpen
-		}
+	if record.IsEvent(line) {
+		return tsem.FileOpen
 	}
 	return 0
 }

@@ -29,14 +29,14 @@ type rotating struct {
 	last  int // calls of Last
 }
 
-func (r *rotating) Reopen(finish func()) (bool, error) {
+func (r *rotating) Reopen(finish func()) func() error {
 	if r.fixed {
-		return false, nil
+		return nil
 	}
 	finish()
 	r.old = append(r.old, r.text.String())
 	r.text.Reset()
-	return true, r.close
+	return func() error { return r.close }
 }
 
 func (r *rotating) Last() { r.last++ }
@@ -106,7 +106,7 @@ func TestReopenAfterAFailure(t *testing.T) {
 	e.Run(t.Context(), source)
 	s := e.Finish(0)
 	got := append(m.old, m.text.String())
-	if len(got) != 2 || brief(t, got[0]) != "start 1 2" || brief(t, got[1]) != "start lost(2+3 output_full m) 6 end(1 lost= status=0)" {
+	if len(got) != 2 || brief(t, got[0]) != "start 1 2" || brief(t, got[1]) != "start lost(2+3 output_full m) lost(2+ sync_error m) 6 end(1 lost= status=0)" {
 		t.Errorf("%d parts: %s, %s", len(got), brief(t, got[0]), brief(t, got[len(got)-1]))
 	}
 	if got := s.Losses().String(); got != "3 output_full, an unknown number sync_error" {

@@ -11,6 +11,7 @@ const (
 	outputEvents
 	outputBytes
 	outputWriting
+	outputPart
 	wordsPerOutput
 )
 
@@ -46,6 +47,13 @@ func (o Output) Bytes() uint64 { return o.l.load(o.base + outputBytes) }
 
 // Writing tells whether a write was under way, whose outcome is not known.
 func (o Output) Writing() bool { return o.l.load(o.base+outputWriting) != 0 }
+
+// Part is the number of the file that the output is writing, from 1, where its
+// stream is split over several; 0 before the first record.
+func (o Output) Part() uint64 { return o.l.load(o.base + outputPart) }
+
+// SetPart tells which that is. It is told before SetTaken.
+func (o Output) SetPart(n uint64) { o.l.store(o.base+outputPart, n) }
 
 // SetWriting is told before and after each write.
 func (o Output) SetWriting(on bool) {

@@ -102,3 +102,9 @@ func (b *Batch) Number(i int) (uint64, bool) {
 	}
 	return n, true
 }
+
+// IsEvent tells whether a line is that of an event.
+func IsEvent(line []byte) bool {
+	return bytes.HasPrefix(line, []byte(`{"export": {"type": "event"`)) ||
+		bytes.HasPrefix(line, []byte(`{"export": {"type": "async_event"`))
+}

@@ -54,7 +54,7 @@ func closingLine(workload string, s export.Summary) string {
 	}
 	for _, sink := range s.Sinks {
 		if !sink.Losses.None() {
-			fmt.Fprintf(&b, "; missing from %s: %s", sink.Name, sink.Losses)
+			fmt.Fprintf(&b, "; missing from %s: %s", oneLine(sink.Name), sink.Losses)
 		}
 	}
 	return b.String()

@@ -102,6 +102,7 @@ func (l legatee) rescue(w *will, book *ledger.Ledger, i int, open *os.File) stri
 		Left: left, Start: w.Start, Started: account.Bytes() > 0,
 		Context: w.Context, Last: book.Number(), Events: account.Events(), Bytes: account.Bytes(),
 	}
+	part := max(account.Part(), 1)
 	var sink export.Sink
 	if open == nil {
 		s, err := file.New(l.Path, os.Stdout, file.Options{Append: l.Append})
@@ -114,11 +115,26 @@ func (l legatee) rescue(w *will, book *ledger.Ledger, i int, open *os.File) stri
 		if err != nil {
 			return err.Error()
 		}
-		if r.Ended {
+		if r.Ended && !r.Rotated {
 			return fmt.Sprintf("%s is complete", l.Path)
 		}
 		rest.Left, rest.Started = r.Left, rest.Started || r.Started
+		rest.Events, rest.Bytes = rest.Events+r.Events, rest.Bytes+r.Bytes
 		sink = r.Sink
+		if r.Rotated || r.Fresh {
+			rest.Started, rest.Events, rest.Bytes = false, 0, 0
+			part++
+		}
+		if r.Rotated {
+			if sink, err = file.New(l.Path, os.Stdout, file.Options{Append: true}); err != nil {
+				return err.Error()
+			}
+		}
+	}
+	if rest.Start != nil && part > 1 {
+		start := *rest.Start
+		start.Part = part
+		rest.Start = &start
 	}
 	n, err := export.Rescue(sink, rest)
 	if err != nil {

@@ -22,11 +22,7 @@ const maxLinks = 40
 // The error is one line that names the path and what to do.
 func Check(path string) error {
 	if err := check(path); err != nil {
-		name := path
-		if path == Stdout {
-			name = "standard output"
-		}
-		return fmt.Errorf("cannot write %s: %w", name, err)
+		return (&Sink{path: path}).fail(err)
 	}
 	return nil
 }
@@ -85,16 +81,16 @@ func checkNew(path string) error {
 	st, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("the folder %s does not exist (create it first)", dir)
+		return fmt.Errorf("the folder %s does not exist (create it first)", shown(dir))
 	case errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%s is not below a folder", dir)
+		return fmt.Errorf("%s is not below a folder", shown(dir))
 	case err != nil:
-		return err
+		return bare(err)
 	case !st.IsDir():
-		return fmt.Errorf("%s is not a folder", dir)
+		return fmt.Errorf("%s is not a folder", shown(dir))
 	}
 	return writable(dir, unix.W_OK|unix.X_OK,
-		fmt.Sprintf("the folder %s is not writable for this user (choose another, or change its mode)", dir))
+		fmt.Sprintf("the folder %s is not writable for this user (choose another, or change its mode)", shown(dir)))
 }
 
 // parent returns the folder of a path. Unlike filepath.Dir it leaves ".."

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -167,4 +168,18 @@ func listing(t *testing.T, dir string) string {
 		fmt.Fprintln(&b, st.Name(), st.Mode(), st.Size(), st.ModTime())
 	}
 	return b.String()
+}
+
+// FuzzCheck looks for names that crash, or that are told in more than one line.
+func FuzzCheck(f *testing.F) {
+	for _, name := range []string{"", "-", "/dev/fd/3", "/dev/fd/99999999999", "/proc/self/fd/-1", "a\nb", "gone/\xff", "/", "x\x00y", "/dev/stdout/"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		Reopens(name)
+		IsStdout(name)
+		if err := Check(name); err != nil && strings.ContainsFunc(err.Error(), unicode.IsControl) {
+			t.Errorf("%q", err)
+		}
+	})
 }

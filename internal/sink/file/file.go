@@ -210,7 +210,7 @@ func (s *Sink) sync() error {
 		return nil
 	}
 	if err := retry(func() error { return unix.Fsync(s.fd) }); err != nil {
-		return fmt.Errorf("cannot sync %s: %w (what was written last may be missing after a crash)", s.Name(), err)
+		return fmt.Errorf("cannot sync %s: %w (what was written last may be missing after a crash)", s.shown(), err)
 	}
 	s.dirty = false
 	return nil
@@ -241,7 +241,7 @@ func (s *Sink) close() error {
 	s.fd = -1
 	// After EINTR the descriptor is closed all the same.
 	if err != nil && err != unix.EINTR {
-		return fmt.Errorf("cannot close %s: %w", s.Name(), err)
+		return fmt.Errorf("cannot close %s: %w", s.shown(), err)
 	}
 	return nil
 }

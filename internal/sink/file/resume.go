@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/record"
 	"quixote-export/tsem"
 )
 
@@ -28,6 +29,10 @@ type Resumed struct {
 	Left    []byte // of the lines that were to be written, those that are not there
 	Started bool   // there is a start marker behind the offset
 	Ended   bool   // there is an end marker behind the offset
+	Rotated bool   // that is of a part: the next was to follow
+	Fresh   bool   // the file is the next part, not yet begun
+	Events  uint64 // that are behind the offset
+	Bytes   uint64 // of all lines behind the offset
 }
 
 // Resume takes over an output. left is the lines, each with its LF, that the
@@ -77,11 +82,16 @@ func (r *Resumed) align(offset int64) error {
 		return err
 	}
 	end := min(offset, st.Size())
+	r.Fresh = offset > end
 	for line := range bytes.Lines(tail) {
 		if line[len(line)-1] != '\n' {
 			return r.mend(line, end)
 		}
 		end += int64(len(line))
+		r.Bytes += uint64(len(line))
+		if record.IsEvent(line) {
+			r.Events++
+		}
 		switch {
 		case bytes.HasPrefix(r.Left, line):
 			r.Left = r.Left[len(line):]
@@ -89,6 +99,7 @@ func (r *Resumed) align(offset int64) error {
 			r.Started = true
 		case bytes.HasPrefix(line, []byte(tsem.EndPrefix)):
 			r.Ended = true
+			r.Rotated = bytes.Contains(line, []byte(`"status": ""`))
 		}
 	}
 	return nil

@@ -25,14 +25,14 @@ func Reopens(path string) bool {
 }
 
 // Reopen begins a new file where the path leads now, behind what that holds.
-// Before the old one is left, finish is called to write its last records. Where
-// there is nothing to do, because the path leads to our file still, or no new
-// one can be had, of which the user is told, records go on into the old file
-// and the result is false. The error is about the old file: that it may not be
-// safe.
-func (s *Sink) Reopen(finish func()) (bool, error) {
+// Before the old one is left, finish is called to write its last records. The
+// result closes the old one, and tells if that may not be safe. Where there is
+// nothing to do, because the path leads to our file still, or no new one can be
+// had, of which the user is told, records go on into the old file and the
+// result is nil.
+func (s *Sink) Reopen(finish func()) (leave func() error) {
 	if s.fd < 0 || !s.byName || !s.regular || s.leads() {
-		return false, nil
+		return nil
 	}
 	next := Sink{path: s.path, opts: s.opts, byName: true, output: output{fd: -1}}
 	// A FIFO that has taken its place would keep us waiting.
@@ -42,16 +42,15 @@ func (s *Sink) Reopen(finish func()) (bool, error) {
 		next.close()
 	}
 	if err != nil {
-		s.opts.Notice(fmt.Sprintf("cannot open %s anew: %v (records go on into the file that was open)", s.path, err))
-		return false, nil
+		s.opts.Notice(fmt.Sprintf("cannot open %s anew: %v (records go on into the file that was open)", s.shown(), err))
+		return nil
 	}
 	finish()
-	err = s.leave(nil)
-	s.output = next.output
+	next.output, s.output = s.output, next.output
 	if s.opened != nil {
 		s.opened(s.fd)
 	}
-	return true, err
+	return func() error { return next.leave(nil) }
 }
 
 // leads reports whether the path still leads to the file that is open. When
@@ -75,7 +74,7 @@ func (s *Sink) look() {
 		return
 	}
 	if s.astray++; s.astray == 2 {
-		s.opts.Notice(s.path + " has been renamed or deleted: records go on into the file that was opened (SIGHUP begins a new one)")
+		s.opts.Notice(s.shown() + " has been renamed or deleted: records go on into the file that was opened (SIGHUP begins a new one)")
 	}
 }
 
@@ -87,15 +86,15 @@ func (s *Sink) farewell() error {
 	}
 	if st.Nlink > 0 {
 		if s.astray < 2 {
-			s.opts.Notice(s.path + " has been renamed: the records are in the file that was opened")
+			s.opts.Notice(s.shown() + " has been renamed: the records are in the file that was opened")
 		}
 		return nil
 	}
 	if err := s.restore(&st); err != nil {
 		return &record.WriteError{Cause: record.CauseOutputDeleted,
-			Err: fmt.Errorf("%s has been deleted, and its records with it: %w", s.path, err)}
+			Err: fmt.Errorf("%s has been deleted, and its records with it: %w", s.shown(), bare(err))}
 	}
-	s.opts.Notice(s.path + " has been deleted while it was written: it is there again, with all records")
+	s.opts.Notice(s.shown() + " has been deleted while it was written: it is there again, with all records")
 	return nil
 }
 
