@@ -31,6 +31,9 @@ type Streams struct{ In, Out, Err *os.File }
 // events are not all where they should be.
 const statusLost = 123
 
+// statusFailed is the exit status when quixote-export itself failed.
+const statusFailed = 125
+
 // IsEnter and Enter are the entrance of the re-executed child, which becomes
 // the workload. See package workload.
 func IsEnter(args []string) bool {
@@ -323,19 +326,18 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			if ended {
 				return exit
 			}
-			return s.work.Wait()
+			select {
+			case exit = <-exited:
+				return exit
+			case <-orphaned:
+				return s.orphaned()
+			}
 		case err := <-s.broken:
 			s.outputFailed(err, end)
 		case <-orphaned:
-			// What descended from the watchdog descends from us now.
 			orphaned = nil
-			s.cut = true
-			if n := workload.KillDescendants(killPatience); n > 0 {
-				s.notice(fmt.Sprintf("%d processes of the workload do not die", n))
-			}
-			if !ended {
-				ended, exited = true, nil
-				exit = workload.Exit{Status: 125, Err: errors.New("the watchdog of the workload was killed; the workload is stopped")}
+			if died := s.orphaned(); !ended {
+				ended, exited, exit = true, nil, died
 				close(s.over)
 				s.endContainer()
 			}
@@ -352,6 +354,19 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 				s.stopContainer(sig)
 			}
 		}
+	}
+}
+
+// orphaned ends the workload after its watchdog: what descended from that
+// descends from us now.
+func (s *session) orphaned() workload.Exit {
+	s.cut = true
+	if n := workload.KillDescendants(killPatience); n > 0 {
+		s.notice(fmt.Sprintf("%d processes of the workload do not die", n))
+	}
+	return workload.Exit{
+		Status: statusFailed,
+		Err:    errors.New("the watchdog of the workload was killed; the workload is stopped"),
 	}
 }
 

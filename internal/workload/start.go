@@ -157,13 +157,18 @@ func Start(spec Spec) (*Workload, error) {
 	if w.socket, socket, err = pair(); err != nil {
 		return nil, fmt.Errorf("cannot make a socket to the watchdog: %w", err)
 	}
-	defer unix.Close(socket)
 	if w.Control, control, err = pair(); err != nil {
 		unix.Close(w.socket)
+		unix.Close(socket)
 		return nil, fmt.Errorf("cannot make a socket to the workload: %w", err)
 	}
-	defer unix.Close(control)
-	if err := w.start(spec, socket, control); err != nil {
+	err = w.fork(spec, socket, control)
+	unix.Close(socket) // or its end would never be heard of
+	unix.Close(control)
+	if err == nil {
+		err = w.begin(spec.Will)
+	}
+	if err != nil {
 		unix.Close(w.socket)
 		unix.Close(w.Control)
 		return nil, err
@@ -171,7 +176,8 @@ func Start(spec Spec) (*Workload, error) {
 	return w, nil
 }
 
-func (w *Workload) start(spec Spec, socket, control int) error {
+// fork makes the watchdog, which has the other ends of our two sockets.
+func (w *Workload) fork(spec Spec, socket, control int) error {
 	if err := Subreaper(); err != nil {
 		return err
 	}
@@ -193,7 +199,12 @@ func (w *Workload) start(spec Spec, socket, control int) error {
 	if w.watchdog, err = syscall.ForkExec("/proc/self/exe", args, attr); err != nil {
 		return fmt.Errorf("cannot start a watchdog: %w", err)
 	}
-	say(w.socket, sayWill, spec.Will, -1)
+	return nil
+}
+
+// begin waits until the watchdog has made the child.
+func (w *Workload) begin(will []byte) error {
+	say(w.socket, sayWill, will, -1)
 	m, err := hear(w.socket)
 	if err == nil && m.word == sayStarted {
 		w.PID, err = strconv.Atoi(string(m.text))

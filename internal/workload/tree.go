@@ -15,28 +15,34 @@ import (
 )
 
 // KillDescendants kills every process below the calling one, which must be
-// their subreaper, until none is left or until the time is over; then it tells
-// how many are. Control groups would do it in one act, but cannot be had on
-// every host.
+// their subreaper and have no other children, until none is left or until the
+// time is over; then it tells how many are. Control groups would do it in one
+// act, but cannot be had on every host.
 func KillDescendants(patience time.Duration) (left int) {
-	for until := time.Now().Add(patience); ; {
+	for until := time.Now().Add(patience); !childless(); {
 		pids := descendants(os.Getpid())
-		if len(pids) == 0 || time.Now().After(until) {
-			return len(pids)
+		if time.Now().After(until) {
+			return max(len(pids), 1)
 		}
 		kill(pids, unix.SIGKILL)
-		reapDead()
 		// The dying are waited for: only our own children tell of their end.
 		time.Sleep(time.Millisecond)
 	}
+	return 0
 }
 
-// reapDead collects children that have ended.
-func reapDead() {
+// childless collects the children that have ended, and tells whether there are
+// no others. Then there are no descendants either: who loses its parent becomes
+// our child. A look at /proc cannot tell, since it takes time, in which a
+// process moves from one parent to the next.
+func childless() bool {
 	for {
 		pid, err := unix.Wait4(-1, nil, unix.WNOHANG|unix.WALL, nil)
-		if pid <= 0 || err != nil {
-			return
+		switch {
+		case err == unix.ECHILD:
+			return true
+		case err != unix.EINTR && pid <= 0:
+			return false
 		}
 	}
 }
