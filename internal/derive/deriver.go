@@ -92,9 +92,6 @@ func New(shared *Shared, opts Options) (*Deriver, error) {
 		return nil, err
 	}
 	d := &Deriver{lens: lens, shared: shared, opts: opts, hasher: tsem.NewHasher(opts.Algorithm), named: byName()}
-	for i := range d.objects {
-		d.objects[i].FD = -1
-	}
 	lens.Followed = d.followed
 	return d, nil
 }

@@ -58,7 +58,14 @@ const (
 func fcntl(d *Deriver, c *Call) error {
 	o := &d.objects[0]
 	cmd := uint32(c.Args[1])
-	if info, err := d.lens.FDInfo(c.Task, c.arg(0)); err == nil && info.Flags&unix.O_PATH != 0 {
+	if err := d.lens.Descriptor(c.Task, c.arg(0), o); err != nil {
+		return err
+	}
+	info, err := d.lens.FDInfo(c.Task, c.arg(0))
+	if err != nil {
+		return unix.EBADF
+	}
+	if info.Flags&unix.O_PATH != 0 {
 		// The few commands that such a descriptor takes reach the hook.
 		switch cmd {
 		case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_DUPFD_QUERY,
@@ -66,16 +73,8 @@ func fcntl(d *Deriver, c *Call) error {
 		default:
 			return unix.EBADF
 		}
-		if err := d.lens.Descriptor(c.Task, c.arg(0), o); err != nil {
-			return err
-		}
-		d.emit(tsem.FileFcntl, &tsem.FileCmdCell{File: d.file(c, o, info.Flags), Cmd: cmd})
-		return nil
 	}
-	f, err := d.opened(c, c.Task, c.arg(0), o)
-	if err != nil {
-		return err
-	}
+	f := d.file(c, o, info.Flags)
 	d.emit(tsem.FileFcntl, &tsem.FileCmdCell{File: f, Cmd: cmd})
 	switch cmd {
 	case fSetown:

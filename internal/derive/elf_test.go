@@ -7,11 +7,14 @@ import (
 	"bytes"
 	"debug/elf"
 	"os"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/proc"
+	"quixote-export/internal/task"
+	"quixote-export/tsem"
 )
 
 func TestScriptInterpreter(t *testing.T) {
@@ -38,11 +41,28 @@ func TestScriptInterpreter(t *testing.T) {
 
 func object(t testing.TB, path string) *proc.Object {
 	t.Helper()
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
+	alg, err := tsem.AlgorithmByName("sha256")
 	if err != nil {
+		t.Fatal(err)
+	}
+	world, err := proc.NewWorld(alg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lens, err := world.NewLens()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := &task.Task{TID: unix.Gettid(), TGID: os.Getpid()}
+	if err := self.Status.ReadStatus(self.TID, make([]byte, 8192)); err != nil {
+		t.Fatal(err)
+	}
+	o := &proc.Object{}
+	if err := lens.Lookup(self, unix.AT_FDCWD, []byte(path), true, o); err != nil {
 		t.Skipf("%s is missing: %v", path, err)
 	}
-	o := &proc.Object{FD: fd}
 	t.Cleanup(o.Close)
 	return o
 }

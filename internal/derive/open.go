@@ -249,7 +249,7 @@ func (d *Deriver) createIn(c *Call, dir *proc.Object, name []byte, flags, mode u
 	d.emitCreate(c, tsem.InodeCreate, dir, name, made.asked, origin)
 
 	f := tsem.File{Flags: flags, Inode: made.inode, Digest: d.opts.Algorithm.Z()}
-	whole := proc.Object{FD: -1, Mount: dir.Mount, Path: proc.Join(nil, dir.Path, name), Missing: dir.Missing}
+	whole := proc.Object{Mount: dir.Mount, Path: proc.Join(nil, dir.Path, name), Missing: dir.Missing}
 	f.Path = whole.AbsolutePath(kind)
 	f.Path.Created, f.Path.Owner, f.Path.Instance = true, origin.Owner, origin.Instance
 	d.emit(tsem.FileOpen, &tsem.FileCell{File: f})

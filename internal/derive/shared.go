@@ -102,7 +102,7 @@ func (c *Created) Begin(t *task.Task, dir *proc.Object, name []byte) Origin {
 	key := creation{dir.ID(), string(t.TaskID)}
 	c.counts[key]++
 	o := Origin{Owner: t.TaskID, Instance: c.counts[key]}
-	fd, err := unix.FcntlInt(uintptr(dir.FD), unix.F_DUPFD_CLOEXEC, 0)
+	fd, err := dir.Dup()
 	if err == nil {
 		c.pending = append(c.pending, pendingFile{t, fd, string(name), key, o})
 	}
@@ -134,7 +134,7 @@ func (c *Created) Removing(t *task.Task, o *proc.Object) {
 	if _, ok := c.origins[id]; !ok || o.Stat.Nlink > 1 && !o.IsDir() {
 		return
 	}
-	if fd, err := unix.FcntlInt(uintptr(o.FD), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+	if fd, err := o.Dup(); err == nil {
 		c.dying = append(c.dying, dyingFile{t, fd, id})
 	}
 }

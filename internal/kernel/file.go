@@ -39,12 +39,12 @@ func Readlink(dir int, path, b []byte) (int, error) {
 	return int(n), nil
 }
 
-// MayAccess asks whether the calling thread may use the file of descriptor fd
-// (which may be one opened with O_PATH) in the ways of mode: R_OK, W_OK, X_OK.
-func MayAccess(fd int, mode uint32) error {
-	empty := [1]byte{}
-	_, _, errno := unix.Syscall6(unix.SYS_FACCESSAT2, uintptr(fd), uintptr(unsafe.Pointer(&empty[0])),
-		uintptr(mode), unix.AT_EACCESS|unix.AT_EMPTY_PATH, 0, 0)
+// MayAccess asks whether the calling thread may use a file in the ways of mode:
+// R_OK, W_OK, X_OK. path must end in a NUL byte; with AT_EMPTY_PATH it may be
+// empty and dir a descriptor of the file, also one opened with O_PATH.
+func MayAccess(dir int, path []byte, flags int, mode uint32) error {
+	_, _, errno := unix.Syscall6(unix.SYS_FACCESSAT2, uintptr(dir), uintptr(unsafe.Pointer(&path[0])),
+		uintptr(mode), uintptr(unix.AT_EACCESS|flags), 0, 0)
 	if errno != 0 {
 		return errno
 	}

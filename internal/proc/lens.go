@@ -92,6 +92,7 @@ type Lens struct {
 	capable bool // may take over other ids
 	scratch [4096 + 64]byte
 	path    []byte
+	fdinfos fdinfos
 }
 
 // NewLens makes the lens of the calling thread, which must stay locked.
@@ -116,15 +117,8 @@ func access(st *task.Status) kernel.Access {
 // tasks. The capabilities of a task in a user namespace of its own do not count
 // in ours.
 func (l *Lens) as(t *task.Task, f func() error) error {
-	if !l.capable {
-		return f()
-	}
-	a := access(&t.Status)
-	if l.place(t).idmap != nil {
-		a.CapEff = 0
-	}
-	if a.FSUID == l.own.FSUID && a.FSGID == l.own.FSGID &&
-		a.CapEff&kernel.FileCaps == l.own.CapEff&kernel.FileCaps && slices.Equal(a.Groups, l.own.Groups) {
+	a, same := l.access(t)
+	if same {
 		return f()
 	}
 	if err := kernel.Assume(&l.own, &a); err != nil {
@@ -134,6 +128,20 @@ func (l *Lens) as(t *task.Task, f func() error) error {
 	err := f()
 	kernel.Assume(&a, &l.own)
 	return err
+}
+
+// access is the right to files that t has. same: it is that of this thread, or
+// this thread cannot take it over.
+func (l *Lens) access(t *task.Task) (a kernel.Access, same bool) {
+	if !l.capable {
+		return l.own, true
+	}
+	a = access(&t.Status)
+	if l.place(t).idmap != nil {
+		a.CapEff = 0
+	}
+	return a, a.FSUID == l.own.FSUID && a.FSGID == l.own.FSGID &&
+		a.CapEff&kernel.FileCaps == l.own.CapEff&kernel.FileCaps && slices.Equal(a.Groups, l.own.Groups)
 }
 
 // find is as for looking up names. A task that has capabilities in a user
@@ -152,7 +160,7 @@ func (l *Lens) find(t *task.Task, f func() error) error {
 // permission bits, access lists, capabilities, read-only mounts and immutable
 // files all count.
 func (l *Lens) MayAccess(t *task.Task, o *Object, mode uint32) bool {
-	err := l.as(t, func() error { return kernel.MayAccess(o.FD, mode) })
+	err := l.mayAccess(t, o, mode)
 	if err == nil {
 		return true
 	}
@@ -165,6 +173,30 @@ func (l *Lens) MayAccess(t *task.Task, o *Object, mode uint32) bool {
 		return mode&unix.X_OK == 0 || o.Stat.Mode&0o111 != 0 || o.IsDir()
 	}
 	return caps&(1<<unix.CAP_DAC_READ_SEARCH) != 0 && mode&unix.W_OK == 0 && (mode&unix.X_OK == 0 || o.IsDir())
+}
+
+func (l *Lens) mayAccess(t *task.Task, o *Object, mode uint32) error {
+	if _, same := l.access(t); same {
+		return o.mayAccess(mode)
+	}
+	fd, err := o.open() // by ourselves: t need not get there by at
+	if err != nil {
+		return err
+	}
+	return l.as(t, func() error { return kernel.MayAccess(fd, emptyPath, unix.AT_EMPTY_PATH, mode) })
+}
+
+// mayAccess asks for this thread.
+func (o *Object) mayAccess(mode uint32) error {
+	switch {
+	case o.opened:
+		return kernel.MayAccess(o.fd, emptyPath, unix.AT_EMPTY_PATH, mode)
+	case len(o.at) == 0:
+		return unix.EBADF
+	case o.atLink:
+		return kernel.MayAccess(unix.AT_FDCWD, o.at, 0, mode)
+	}
+	return kernel.MayAccess(unix.AT_FDCWD, o.at, unix.AT_SYMLINK_NOFOLLOW, mode)
 }
 
 // insider tells whether t lives in a user namespace of its own in which the

@@ -157,15 +157,19 @@ func (m *Mount) relative(path []byte) []byte {
 
 func readMount(l *Lens, t *task.Task, o *Object) *Mount {
 	m := &Mount{Dev: tsem.Dev{Major: o.Stat.Dev_major, Minor: o.Stat.Dev_minor}}
+	fd, err := o.open()
+	if err != nil {
+		fd = -1 // it has gone meanwhile
+	}
 	var fs unix.Statfs_t
-	if unix.Fstatfs(o.FD, &fs) == nil {
+	if unix.Fstatfs(fd, &fs) == nil {
 		m.Magic = uint32(fs.Type)
 		m.NoExec = fs.Flags&unix.ST_NOEXEC != 0
 		m.NoDev = fs.Flags&unix.ST_NODEV != 0
 	}
 	source := ""
 	var st unix.Statx_t
-	if kernel.Stat(o.FD, emptyPath, unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st) == nil {
+	if kernel.Stat(fd, emptyPath, unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st) == nil {
 		source = m.readTable(l, t, st.Mnt_id)
 	}
 	if m.FSType == "" {
@@ -176,8 +180,9 @@ func readMount(l *Lens, t *task.Task, o *Object) *Mount {
 	m.Pseudo = special.pseudo
 	m.SID = m.name(source)
 	m.UUID = m.readUUID(o)
-	if dir := strconv.Itoa(o.FD); o.IsDir() || o.IsRegular() {
-		m.DefaultACL = kernel.HasXattr("/proc/self/fd/"+dir, "system.posix_acl_access")
+	if o.IsDir() || o.IsRegular() {
+		link, err := o.link()
+		m.DefaultACL = err == nil && kernel.HasXattr(link, "system.posix_acl_access")
 	}
 	return m
 }

@@ -17,21 +17,75 @@ import (
 // Object is a file as the kernel's hooks see it: an inode and the path it was
 // reached by. Its storage is used again by the next look-up into it.
 type Object struct {
-	FD    int // opened with O_PATH, -1 if none
 	Stat  unix.Statx_t
 	Mount *Mount
 	Path  []byte // absolute, from the root of the mount tree
 	Gone  bool   // the name has been removed
 	// Missing is the word for a path that could not be read, or "".
 	Missing string
+
+	fd     int // opened with O_PATH
+	opened bool
+	// at is a path, NUL byte included, by which this thread reaches the object
+	// while the task waits, where it could be described without being opened:
+	// what most objects are for needs no descriptor.
+	at     []byte
+	atLink bool // at ends in a link of procfs, which must be passed
 }
 
-// Close gives up the object's descriptor.
+// has makes fd the descriptor of o, which must have been closed, or be new.
+func (o *Object) has(fd int) {
+	o.fd, o.opened = fd, true
+	o.at = o.at[:0]
+}
+
+// Close gives up the object's descriptor. It may be called again.
 func (o *Object) Close() {
-	if o.FD >= 0 {
-		unix.Close(o.FD)
-		o.FD = -1
+	if o.opened {
+		unix.Close(o.fd)
+		o.opened = false
 	}
+	o.at = o.at[:0]
+}
+
+// open returns the object's descriptor, which is made where there is none yet.
+// ESTALE: what is found now is not what was described.
+func (o *Object) open() (int, error) {
+	if o.opened {
+		return o.fd, nil
+	}
+	if len(o.at) == 0 {
+		return -1, unix.EBADF
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
+	if !o.atLink {
+		how.Flags |= unix.O_NOFOLLOW
+	}
+	fd, err := kernel.Open(unix.AT_FDCWD, o.at, &how)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Statx_t
+	if err := kernel.Stat(fd, emptyPath, unix.AT_EMPTY_PATH, unix.STATX_INO, &st); err != nil || !sameInode(&st, &o.Stat) {
+		unix.Close(fd)
+		return -1, unix.ESTALE
+	}
+	o.fd, o.opened = fd, true
+	return fd, nil
+}
+
+func sameInode(a, b *unix.Statx_t) bool {
+	return a.Ino == b.Ino && a.Dev_major == b.Dev_major && a.Dev_minor == b.Dev_minor
+}
+
+// Dup returns a descriptor of the object, opened with O_PATH, for the caller
+// to keep and to close.
+func (o *Object) Dup() (int, error) {
+	fd, err := o.open()
+	if err != nil {
+		return -1, err
+	}
+	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 }
 
 // IsDir and its sister tell the kind of the inode.
@@ -64,29 +118,42 @@ var emptyPath = []byte{0}
 // the object's absolute path where the caller knows it.
 func (l *Lens) describe(t *task.Task, o *Object, path []byte) error {
 	o.Missing, o.Gone = "", false
-	if err := kernel.Stat(o.FD, emptyPath, unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, statMask, &o.Stat); err != nil {
+	if err := kernel.Stat(o.fd, emptyPath, unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, statMask, &o.Stat); err != nil {
 		return err
 	}
 	if path != nil {
 		o.Path = append(o.Path[:0], path...)
 	} else {
-		l.readPath(o)
+		l.path = ownLink(l.path[:0], o.fd)
+		l.readPath(o, l.path)
 	}
 	o.Mount = l.World.mounts.find(l, t, o)
 	return nil
 }
 
-// readPath asks the kernel for the path behind the object's descriptor.
-func (l *Lens) readPath(o *Object) {
+// ownLink appends the link of procfs that leads to our own descriptor fd, NUL
+// byte included.
+func ownLink(b []byte, fd int) []byte {
+	return append(strconv.AppendInt(append(b, "/proc/self/fd/"...), int64(fd), 10), 0)
+}
+
+// link is the path of that link for an object.
+func (o *Object) link() (string, error) {
+	fd, err := o.open()
+	if err != nil {
+		return "", err
+	}
+	return "/proc/self/fd/" + strconv.Itoa(fd), nil
+}
+
+// readPath asks the kernel for the path behind link, a link of procfs that
+// leads to the object.
+func (l *Lens) readPath(o *Object, link []byte) {
 	const deleted = " (deleted)"
-	var link [32]byte
-	b := append(link[:0], "/proc/self/fd/"...)
-	b = strconv.AppendInt(b, int64(o.FD), 10)
-	b = append(b, 0)
 	if cap(o.Path) < PathMax+64 {
 		o.Path = make([]byte, 0, PathMax+64)
 	}
-	n, err := kernel.Readlink(unix.AT_FDCWD, b, o.Path[:cap(o.Path)])
+	n, err := kernel.Readlink(unix.AT_FDCWD, link, o.Path[:cap(o.Path)])
 	if err != nil {
 		o.Path = o.Path[:0]
 		o.Missing = "unreadable"
@@ -101,7 +168,7 @@ func (l *Lens) readPath(o *Object) {
 	named := append(l.path[:0], o.Path...)
 	l.path = append(named, 0)
 	if kernel.Stat(unix.AT_FDCWD, l.path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &st) == nil &&
-		st.Ino == o.Stat.Ino && st.Dev_major == o.Stat.Dev_major && st.Dev_minor == o.Stat.Dev_minor {
+		sameInode(&st, &o.Stat) {
 		return
 	}
 	o.Path = o.Path[:len(o.Path)-len(deleted)]
@@ -150,37 +217,13 @@ func (o *Object) RelativePath(kind tsem.PathType) tsem.Path {
 // OpenRead opens the file behind the object for reading, with our own rights.
 func (o *Object) OpenRead() (int, error) {
 	const flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
-	path := "/proc/self/fd/" + strconv.Itoa(o.FD)
+	path, err := o.link()
+	if err != nil {
+		return -1, err
+	}
 	fd, err := unix.Open(path, flags|unix.O_NOATIME, 0)
 	if err == unix.EPERM {
 		fd, err = unix.Open(path, flags, 0)
 	}
 	return fd, err
-}
-
-// FDInfo is what /proc/TID/fdinfo tells of an open file.
-type FDInfo struct {
-	Flags uint32 // f_flags, without O_CLOEXEC
-	PID   int    // for a pidfd: the process, in our pid namespace; else 0
-}
-
-// FDInfo reads what the kernel tells of descriptor fd of t.
-func (l *Lens) FDInfo(t *task.Task, fd int32) (FDInfo, error) {
-	var info FDInfo
-	b, err := kernel.ReadProc(t.TID, "fdinfo/"+strconv.Itoa(int(fd)), l.scratch[:1024])
-	if err != nil {
-		return info, err
-	}
-	for line := range bytes.Lines(b) {
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		value = bytes.TrimSpace(value)
-		switch string(name) {
-		case "flags":
-			v, _ := strconv.ParseUint(string(value), 8, 32)
-			info.Flags = uint32(v) &^ unix.O_CLOEXEC
-		case "Pid":
-			info.PID, _ = strconv.Atoi(string(value))
-		}
-	}
-	return info, nil
 }

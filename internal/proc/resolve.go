@@ -5,6 +5,7 @@ package proc
 
 import (
 	"bytes"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -14,15 +15,29 @@ import (
 
 // Descriptor describes what descriptor fd of t is open on. EBADF: nothing.
 func (l *Lens) Descriptor(t *task.Task, fd int32, o *Object) error {
-	n, err := l.openFD(t, fd)
-	if err != nil {
-		return err
+	o.Close()
+	if fd < 0 {
+		return unix.EBADF
 	}
-	o.FD = n
-	if err := l.describe(t, o, nil); err != nil {
+	// No need to open it: what is behind the link of procfs can be described
+	// through the link.
+	o.at = strconv.AppendInt(kernel.AppendProcPath(o.at, t.TID, "fd/"), int64(fd), 10)
+	o.at, o.atLink = append(o.at, 0), true
+	return l.reached(t, o)
+}
+
+// reached fills in an object that at leads to, which is a link of procfs.
+func (l *Lens) reached(t *task.Task, o *Object) error {
+	o.Missing, o.Gone = "", false
+	if err := kernel.Stat(unix.AT_FDCWD, o.at, unix.AT_NO_AUTOMOUNT, statMask, &o.Stat); err != nil {
 		o.Close()
+		if err == unix.ENOENT {
+			err = unix.EBADF
+		}
 		return err
 	}
+	l.readPath(o, o.at)
+	o.Mount = l.World.mounts.find(l, t, o)
 	return nil
 }
 
@@ -30,9 +45,14 @@ func (l *Lens) Descriptor(t *task.Task, fd int32, o *Object) error {
 // A symbolic link at its end is followed if follow. The error is what the
 // kernel would tell t.
 func (l *Lens) Lookup(t *task.Task, dirfd int32, path []byte, follow bool, o *Object) error {
-	o.FD = -1
+	o.Close()
 	if len(path) == 0 {
 		return unix.ENOENT
+	}
+	if near(path) {
+		if err := l.lookupNear(t, dirfd, path, follow, o); err != errElsewise {
+			return err
+		}
 	}
 	known, err := l.open(t, dirfd, path, follow, o)
 	if err != nil {
@@ -92,7 +112,7 @@ func (l *Lens) open(t *task.Task, dirfd int32, path []byte, follow bool, o *Obje
 		if err = l.find(t, try); err != nil {
 			return l.walkTo(t, dirfd, path, follow, o)
 		}
-		o.FD = fd
+		o.has(fd)
 		return nil, nil
 	}
 	if err == unix.EAGAIN {
@@ -102,7 +122,7 @@ func (l *Lens) open(t *task.Task, dirfd int32, path []byte, follow bool, o *Obje
 	if err != nil {
 		return nil, err
 	}
-	o.FD = fd
+	o.has(fd)
 	if p.ours && clean(path) {
 		return path, nil
 	}
@@ -151,7 +171,7 @@ func (l *Lens) Parent(t *task.Task, dirfd int32, path []byte, o *Object) (Last, 
 
 // ParentWithin is Parent under restrictions, as LookupWithin is Lookup.
 func (l *Lens) ParentWithin(t *task.Task, dirfd int32, path []byte, resolve uint64, o *Object) (Last, error) {
-	o.FD = -1
+	o.Close()
 	if len(path) == 0 {
 		return Last{}, unix.ENOENT
 	}
@@ -186,18 +206,22 @@ var here = []byte(".")
 
 // Child finds name in the directory dir, without following it.
 func (l *Lens) Child(t *task.Task, dir *Object, name []byte, o *Object) error {
-	o.FD = -1
+	o.Close()
+	in, err := dir.open()
+	if err != nil {
+		return err
+	}
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW}
 	l.path = append(append(l.path[:0], name...), 0)
 	fd := -1
-	err := l.find(t, func() (err error) {
-		fd, err = kernel.Open(dir.FD, l.path, &how)
+	err = l.find(t, func() (err error) {
+		fd, err = kernel.Open(in, l.path, &how)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	o.FD = fd
+	o.has(fd)
 	o.Path = Join(o.Path[:0], dir.Path, name)
 	path := o.Path
 	if err := l.describe(t, o, path); err != nil {
@@ -222,6 +246,10 @@ func (l *Lens) Readlink(o *Object, b []byte) ([]byte, error) {
 	if cap(b) < PathMax {
 		b = make([]byte, 0, PathMax)
 	}
-	n, err := kernel.Readlink(o.FD, emptyPath, b[:PathMax])
+	fd, err := o.open()
+	if err != nil {
+		return b[:0], err
+	}
+	n, err := kernel.Readlink(fd, emptyPath, b[:PathMax])
 	return b[:max(n, 0)], err
 }

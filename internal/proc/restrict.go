@@ -22,7 +22,7 @@ func (l *Lens) LookupWithin(t *task.Task, dirfd int32, path []byte, resolve uint
 	if resolve == 0 {
 		return l.Lookup(t, dirfd, path, follow, o)
 	}
-	o.FD = -1
+	o.Close()
 	if len(path) == 0 {
 		return unix.ENOENT
 	}

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"quixote-export/internal/kernel"
 	"quixote-export/internal/task"
 )
 
@@ -46,8 +45,12 @@ func (l *Lens) DefaultMode(dir *Object) (mask uint32, ok bool) {
 		userObj, groupObj, maskTag, other = 0x01, 0x04, 0x10, 0x20
 		header, entry                     = 4, 8
 	)
+	path, err := dir.link()
+	if err != nil {
+		return 0, false
+	}
 	b := make([]byte, 1024)
-	n, err := unix.Getxattr("/proc/self/fd/"+strconv.Itoa(dir.FD), "system.posix_acl_default", b)
+	n, err := unix.Getxattr(path, "system.posix_acl_default", b)
 	if err != nil || n < header {
 		return 0, false
 	}
@@ -75,11 +78,15 @@ func (l *Lens) DefaultMode(dir *Object) (mask uint32, ok bool) {
 // HasCapabilities tells whether the file o carries capabilities, which a
 // change of its content or owner removes.
 func (l *Lens) HasCapabilities(o *Object) bool {
-	n, err := unix.Getxattr("/proc/self/fd/"+strconv.Itoa(o.FD), "security.capability", nil)
+	path, err := o.link()
+	if err != nil {
+		return false
+	}
+	n, err := unix.Getxattr(path, "security.capability", nil)
 	return err == nil && n > 0
 }
 
 // ReadOnly tells whether o lies on a mount that cannot be written to.
 func (o *Object) ReadOnly() bool {
-	return kernel.MayAccess(o.FD, unix.W_OK) == unix.EROFS
+	return o.mayAccess(unix.W_OK) == unix.EROFS
 }

@@ -69,7 +69,7 @@ func (l *Lens) mountTable(t *task.Task) (file, root string) {
 
 // Root opens the root directory of the file system. ENOENT: no mount shows it.
 func (l *Lens) Root(t *task.Task, sb *Superblock, o *Object) error {
-	o.FD = -1
+	o.Close()
 	if sb.point == "" {
 		return unix.ENOENT
 	}
@@ -82,7 +82,7 @@ func (l *Lens) Root(t *task.Task, sb *Superblock, o *Object) error {
 	if err != nil {
 		return err
 	}
-	o.FD = fd
+	o.has(fd)
 	err = l.describe(t, o, []byte(sb.point))
 	if err == nil && (o.Stat.Dev_major != sb.Dev.Major || o.Stat.Dev_minor != sb.Dev.Minor) && o.Mount.Dev != sb.Dev {
 		err = unix.ENOENT // something else is mounted over it

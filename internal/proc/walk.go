@@ -24,7 +24,7 @@ const procRootIno = 1
 // the links of procfs that mean the caller. resolve restricts it, see
 // LookupWithin.
 func (l *Lens) walk(t *task.Task, dirfd int32, path []byte, resolve uint64, follow bool, o *Object) error {
-	o.FD = -1
+	o.Close()
 	var root int
 	var err error
 	if resolve&scoped != 0 {
@@ -55,7 +55,7 @@ func (l *Lens) walk(t *task.Task, dirfd int32, path []byte, resolve uint64, foll
 		unix.Close(w.cur)
 		return err
 	}
-	o.FD = w.cur
+	o.has(w.cur)
 	if err := l.describe(t, o, nil); err != nil {
 		o.Close()
 		return err
@@ -260,10 +260,10 @@ func (w *walker) followed(fd int) error {
 	if w.l.Followed == nil {
 		return nil
 	}
-	o := Object{FD: fd}
+	o := Object{fd: fd}
 	if err := kernel.Stat(fd, emptyPath, unix.AT_EMPTY_PATH, unix.STATX_INO, &o.Stat); err != nil {
 		return err
 	}
-	w.l.readPath(&o)
+	w.l.readPath(&o, ownLink(nil, fd))
 	return w.l.Followed(w.t, o.Path, &o.Stat)
 }
