@@ -57,7 +57,7 @@ func (d *Deriver) setattr(c *Call, o *proc.Object, cell tsem.SetattrCell) {
 		cell.Mode &^= unix.S_ISGID
 	}
 	cell.Dentry = d.dentry(c, o, byTask)
-	d.emit(tsem.InodeSetattr, &cell)
+	d.emit(tsem.InodeSetattr, d.cells.setattr.put(cell))
 }
 
 // killsOnWrite tells what a change of the content takes away from a file that
@@ -377,7 +377,7 @@ func getattr(d *Deriver, c *Call) error {
 			return err
 		}
 	}
-	d.emit(tsem.InodeGetattr, &tsem.GetattrCell{Path: d.dentry(c, o, absolute)})
+	d.emit(tsem.InodeGetattr, d.cells.getattr.put(tsem.GetattrCell{Path: d.dentry(c, o, absolute)}))
 	return nil
 }
 

@@ -24,6 +24,7 @@ type caller struct {
 	d    *Deriver
 	task *task.Task
 	rows map[string]*Row
+	call Call
 	keep []any // what arguments point to
 }
 
@@ -100,10 +101,10 @@ func (c *caller) text(s string) uint64 { return c.bytes(append([]byte(s), 0)) }
 // derive tells what a call is without making it.
 func (c *caller) derive(name string, args ...uint64) []Event {
 	c.Helper()
-	call := &Call{Task: c.task, Row: c.rows[name]}
-	copy(call.Args[:], args)
+	c.call = Call{Task: c.task, Row: c.rows[name]}
+	copy(c.call.Args[:], args)
 	c.d.Before(c.task)
-	return c.d.Derive(call).Events
+	return c.d.Derive(&c.call).Events
 }
 
 // do tells what a call is, and makes it.

@@ -80,6 +80,7 @@ type Deriver struct {
 	row     *Row            // of the call that is being derived
 	out     Outcome
 	objects [4]proc.Object
+	cells   cells
 	paths   [2][]byte
 	passed  []passedLink
 	begun   []pendingBPF // what the last call derived has shown to be made
@@ -149,6 +150,7 @@ func (d *Deriver) Derive(c *Call) *Outcome {
 	d.out = Outcome{Events: d.out.Events[:0]}
 	d.row = c.Row
 	d.passed = d.passed[:0]
+	d.cells.free()
 	d.late(c)
 	if c.Row.derive != nil {
 		err := c.Row.derive(d, c)

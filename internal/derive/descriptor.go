@@ -37,7 +37,7 @@ func ioctl(d *Deriver, c *Call) error {
 	if c.Compat {
 		kind = tsem.FileIoctlCompat
 	}
-	d.emit(kind, &tsem.FileCmdCell{File: f, Cmd: uint32(c.Args[1])})
+	d.emit(kind, d.cells.command.put(tsem.FileCmdCell{File: f, Cmd: uint32(c.Args[1])}))
 	switch uint32(c.Args[1]) {
 	case ioSetOwner, ioSetGroup:
 		who, err := d.word32(c, c.Args[2])
@@ -75,7 +75,7 @@ func fcntl(d *Deriver, c *Call) error {
 		}
 	}
 	f := d.file(c, o, info.Flags)
-	d.emit(tsem.FileFcntl, &tsem.FileCmdCell{File: f, Cmd: cmd})
+	d.emit(tsem.FileFcntl, d.cells.command.put(tsem.FileCmdCell{File: f, Cmd: cmd}))
 	switch cmd {
 	case fSetown:
 		d.shieldOwner(c, c.arg(2))
@@ -104,7 +104,7 @@ func fcntl(d *Deriver, c *Call) error {
 	case lock > unix.F_UNLCK:
 		return unix.EINVAL
 	}
-	d.emit(tsem.FileLock, &tsem.FileCmdCell{File: f, Cmd: uint32(lock)})
+	d.emit(tsem.FileLock, d.cells.command.put(tsem.FileCmdCell{File: f, Cmd: uint32(lock)}))
 	return nil
 }
 
@@ -129,7 +129,7 @@ func flock(d *Deriver, c *Call) error {
 	if lock != unix.F_UNLCK && f.Flags&unix.O_ACCMODE == 3 {
 		return unix.EBADF // open for neither reading nor writing
 	}
-	d.emit(tsem.FileLock, &tsem.FileCmdCell{File: f, Cmd: lock})
+	d.emit(tsem.FileLock, d.cells.command.put(tsem.FileCmdCell{File: f, Cmd: lock}))
 	return nil
 }
 
@@ -162,6 +162,6 @@ func pidfdGetfd(d *Deriver, c *Call) error {
 	if err != nil {
 		return unix.EBADF
 	}
-	d.emit(tsem.FileReceive, &tsem.FileCell{File: d.file(c, o, flags.Flags)})
+	d.emit(tsem.FileReceive, d.cells.file.put(tsem.FileCell{File: d.file(c, o, flags.Flags)}))
 	return nil
 }

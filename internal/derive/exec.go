@@ -112,7 +112,7 @@ func (d *Deriver) executable(c *Call, o *proc.Object) bool {
 func (d *Deriver) openProgram(c *Call, o *proc.Object) tsem.File {
 	f := d.file(c, o, execFlags)
 	f.Path.Pathname = bytes.Clone(f.Path.Pathname)
-	d.emit(tsem.FileOpen, &tsem.FileCell{File: f})
+	d.emit(tsem.FileOpen, d.cells.file.put(tsem.FileCell{File: f}))
 	return f
 }
 

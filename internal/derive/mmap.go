@@ -30,7 +30,7 @@ func mmap(d *Deriver, c *Call) error {
 	}
 	if flags&unix.MAP_ANONYMOUS != 0 {
 		if prot&unix.PROT_EXEC != 0 {
-			d.emit(tsem.MmapFile, &tsem.MmapCell{Prot: prot, Flags: flags})
+			d.emit(tsem.MmapFile, d.cells.mapping.put(tsem.MmapCell{Prot: prot, Flags: flags}))
 		}
 		return nil
 	}
@@ -45,6 +45,6 @@ func mmap(d *Deriver, c *Call) error {
 	if !o.IsRegular() || o.Mount.Pseudo {
 		return nil
 	}
-	d.emit(tsem.MmapFile, &tsem.MmapCell{HasFile: true, File: d.file(c, o, info.Flags), Prot: prot, Flags: flags})
+	d.emit(tsem.MmapFile, d.cells.mapping.put(tsem.MmapCell{HasFile: true, File: d.file(c, o, info.Flags), Prot: prot, Flags: flags}))
 	return nil
 }

@@ -220,7 +220,7 @@ func unlink(d *Deriver, c *Call) error {
 		return unix.EBUSY
 	}
 	d.shared.Created.Removing(c.Task, o)
-	d.emit(tsem.InodeUnlink, &tsem.RemoveCell{Dir: d.inode(c, dir), Dentry: d.dentry(c, o, byMaker)})
+	d.emit(tsem.InodeUnlink, d.cells.remove.put(tsem.RemoveCell{Dir: d.inode(c, dir), Dentry: d.dentry(c, o, byMaker)}))
 	return nil
 }
 
@@ -248,7 +248,7 @@ func rmdir(d *Deriver, c *Call) error {
 		return unix.EBUSY
 	}
 	d.shared.Created.Removing(c.Task, o)
-	d.emit(tsem.InodeRmdir, &tsem.RemoveCell{Dir: d.inode(c, dir), Dentry: d.dentry(c, o, byMaker)})
+	d.emit(tsem.InodeRmdir, d.cells.remove.put(tsem.RemoveCell{Dir: d.inode(c, dir), Dentry: d.dentry(c, o, byMaker)}))
 	return nil
 }
 

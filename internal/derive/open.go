@@ -151,7 +151,7 @@ func (d *Deriver) openExisting(c *Call, o *proc.Object, flags uint32) error {
 		return unix.ETXTBSY
 	}
 	d.procSearch(c, o)
-	d.emit(tsem.FileOpen, &tsem.FileCell{File: d.file(c, o, flags)})
+	d.emit(tsem.FileOpen, d.cells.file.put(tsem.FileCell{File: d.file(c, o, flags)}))
 	d.openLog(c, o, flags)
 	d.procAccess(c, o, flags)
 	d.shieldProc(c, o, flags)
@@ -252,7 +252,7 @@ func (d *Deriver) createIn(c *Call, dir *proc.Object, name []byte, flags, mode u
 	whole := proc.Object{Mount: dir.Mount, Path: proc.Join(nil, dir.Path, name), Missing: dir.Missing}
 	f.Path = whole.AbsolutePath(kind)
 	f.Path.Created, f.Path.Owner, f.Path.Instance = true, origin.Owner, origin.Instance
-	d.emit(tsem.FileOpen, &tsem.FileCell{File: f})
+	d.emit(tsem.FileOpen, d.cells.file.put(tsem.FileCell{File: f}))
 	return nil
 }
 
@@ -276,7 +276,7 @@ func (d *Deriver) openUnnamed(c *Call, dirfd int32, path []byte, flags, mode uin
 	f := tsem.File{Flags: flags, Inode: made.inode, Digest: d.opts.Algorithm.Z()}
 	f.Path = dir.AbsolutePath(d.lens.PathType(c.Task))
 	f.Path.Pathname, f.Path.Missing = nil, "unnamed"
-	d.emit(tsem.FileOpen, &tsem.FileCell{File: f})
+	d.emit(tsem.FileOpen, d.cells.file.put(tsem.FileCell{File: f}))
 	return nil
 }
 
@@ -342,5 +342,5 @@ func (d *Deriver) mayChange(c *Call, dir *proc.Object) bool {
 func (d *Deriver) emitCreate(c *Call, kind tsem.Type, dir *proc.Object, name []byte, mode uint32, origin Origin) {
 	e := d.entry(c, dir, name)
 	e.Path.Created, e.Path.Owner, e.Path.Instance = true, origin.Owner, origin.Instance
-	d.emit(kind, &tsem.CreateCell{Dir: d.inode(c, dir), Dentry: e, Mode: mode})
+	d.emit(kind, d.cells.create.put(tsem.CreateCell{Dir: d.inode(c, dir), Dentry: e, Mode: mode}))
 }

@@ -130,16 +130,17 @@ func (m *mounts) find(l *Lens, t *task.Task, o *Object) *Mount {
 
 // holds tells whether o's path can lie on the mount where it was last seen.
 func (m *Mount) holds(o *Object) bool {
-	return !m.listed || o.Gone || o.Missing != "" || within(string(o.Path), m.point)
+	return !m.listed || o.Gone || o.Missing != "" || within(o.Path, m.point)
 }
 
-func within(path, dir string) bool {
-	return dir == "/" || strings.HasPrefix(path, dir) && (len(path) == len(dir) || path[len(dir)] == '/')
+func within(path []byte, dir string) bool {
+	n := len(dir)
+	return dir == "/" || len(path) >= n && string(path[:n]) == dir && (len(path) == n || path[n] == '/')
 }
 
 // relative makes an absolute path one from the root of the file system.
 func (m *Mount) relative(path []byte) []byte {
-	if !m.listed || !within(string(path), m.point) {
+	if !m.listed || !within(path, m.point) {
 		return path
 	}
 	rest := path

@@ -21,7 +21,7 @@ import (
 )
 
 // lensOnSelf is a lens that looks at this process, on a thread of its own.
-func lensOnSelf(t *testing.T) (*Lens, *task.Task) {
+func lensOnSelf(t testing.TB) (*Lens, *task.Task) {
 	t.Helper()
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)

@@ -117,8 +117,21 @@ func (w *worker) receiveEarly() {
 
 // derived is a call that has been handled.
 type derived struct {
+	call derive.Call
 	head tsem.Event
+	comm [16]byte // what head has as the name of the process
 	out  *derive.Outcome
+}
+
+// begin fills in what all events of the call have in common: once t goes on,
+// its task changes.
+func (c *derived) begin(t *task.Task, coe *tsem.COE) {
+	c.head = tsem.Event{
+		PID: uint32(t.TID), TNum: t.TNum,
+		Process: append(c.comm[:0], t.Status.Comm[:t.Status.CommLen]...),
+		TTD:     t.TTD, PTTD: t.PTTD, TaskID: t.TaskID, PTaskID: t.PTaskID,
+		COE: *coe,
+	}
 }
 
 // handle derives one call; nil when there is nothing to record of it.
@@ -154,8 +167,9 @@ func (w *worker) handle() *derived {
 	w.deriver.Before(t)
 	c := &w.derived
 	coe := w.deriver.COE(t)
-	c.head = head(t, &coe)
-	c.out = w.deriver.Derive(&derive.Call{Task: t, Row: row, Args: n.Args, Compat: s.arches[n.Arch].Compat})
+	c.begin(t, &coe)
+	c.call = derive.Call{Task: t, Row: row, Args: n.Args, Compat: s.arches[n.Arch].Compat}
+	c.out = w.deriver.Derive(&c.call)
 	if crowd {
 		w.receiveEarly()
 	}
