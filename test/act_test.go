@@ -28,7 +28,6 @@ type act struct {
 	errno   syscall.Errno                  // that do must return
 	want    func(s *scene) []record        // what must be recorded of it
 	root    bool                           // cannot be done without root
-	limit   string                         // why it is known not to be recorded as it should
 	coe     func(s *scene, coe *tsem.COE)  // changes the expected credentials
 }
 
@@ -135,9 +134,6 @@ func performedIn(t *testing.T, table, dir string, o options, place func(*scene))
 			continue
 		}
 		t.Run(a.name, func(t *testing.T) {
-			if a.limit != "" {
-				t.Skip("not done yet: " + a.limit)
-			}
 			s := scenes[i]
 			s.t, s.stream = t, st
 			if want := fmt.Sprint(int(a.errno)); result != want {

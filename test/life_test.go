@@ -224,9 +224,10 @@ func TestFiveHundredForksAtOnce(t *testing.T) {
 	}
 }
 
-func TestAHundredThousandOpens(t *testing.T) {
+// More records than there is room for while they wait to be written.
+func TestTwelveThousandOpens(t *testing.T) {
 	t.Parallel()
-	const n = 100_000
+	const n = 12_000
 	dir := openDir(t)
 	file := filepath.Join(dir, "f")
 	if err := os.WriteFile(file, []byte("content"), 0o644); err != nil {
@@ -236,5 +237,4 @@ func TestAHundredThousandOpens(t *testing.T) {
 	if got := len(s.opens(file)); got != n {
 		t.Errorf("%d opens, want %d", got, n)
 	}
-	t.Logf("%v", s.elapsed)
 }
