@@ -187,12 +187,9 @@ func TestNumbersAreUsedAgain(t *testing.T) {
 		t.Skip("needs a kernel with a pid_max of its own in each pid namespace (Linux 6.14)")
 	}
 	const n = 120 // more than the hundred numbers that there are
-	words := life(t, "generations", fmt.Sprint(n))
-	o := options{}
-	c := command(t, &o, words...)
 	script := `echo 400 > /proc/sys/kernel/pid_max && echo 350 > /proc/sys/kernel/ns_last_pid && exec "$@"`
-	c.Args = append([]string{"unshare", "-pf", "--mount-proc", "sh", "-c", script, "sh"}, append([]string{c.Path}, c.Args[1:]...)...)
-	c.Path, _ = exec.LookPath("unshare")
+	o := options{under: []string{"unshare", "-pf", "--mount-proc", "sh", "-c", script, "sh"}}
+	c := command(t, &o, life(t, "generations", fmt.Sprint(n))...)
 	var errs bytes.Buffer
 	c.Stderr = &errs
 	if err := c.Run(); err != nil {

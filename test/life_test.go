@@ -180,22 +180,57 @@ func TestExecByAThread(t *testing.T) {
 
 // Children that act only when their parent has died or become another program
 // are still its children as it was.
+// Who has made a task is known though it is gone, or has become another
+// program, before the task acts: where the kernel tells of forks, and in a pid
+// namespace, where it does not.
 func TestOrphans(t *testing.T) {
 	t.Parallel()
-	for range 3 {
-		s := run(t, options{}, life(t, "orphan")...)
-		s.inherits(s.created("orphan"), s.created("top"))
+	need(t, "unshare")
+	for name, under := range map[string][]string{"told": nil, "found": {"unshare", "-pf", "--mount-proc"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if under != nil {
+				needRoot(t)
+				if out, err := exec.Command(under[0], append(under[1:], "true")...).CombinedOutput(); err != nil {
+					t.Skipf("needs pid namespaces: %v: %s", err, out)
+				}
+			}
+			s := run(t, options{under: under}, life(t, "orphan")...)
+			s.inherits(s.created("orphan"), s.created("top"))
 
-		s = run(t, options{}, life(t, "killed")...)
-		s.inherits(s.created("child"), s.created("top"))
+			s = run(t, options{under: under}, life(t, "killed")...)
+			s.inherits(s.created("child"), s.created("top"))
 
-		s = run(t, options{}, life(t, "execparent", "/etc/hostname")...)
-		child, cat := s.created("child"), s.opens("/etc/hostname")
-		if len(cat) != 1 {
-			t.Fatalf("/etc/hostname is opened %d times", len(cat))
-		}
-		if child.TTD != 1 || child.PTTD != 1 || !bytes.Equal(child.TaskID, child.PTaskID) || bytes.Equal(child.TaskID, cat[0].TaskID) || cat[0].TTD != 2 {
-			t.Errorf("the child is %+v, its parent became %+v", child, cat[0])
+			s = run(t, options{under: under}, life(t, "execparent", "/etc/hostname")...)
+			child, cat := s.created("child"), s.opens("/etc/hostname")
+			if len(cat) != 1 {
+				t.Fatalf("/etc/hostname is opened %d times", len(cat))
+			}
+			if child.TTD != 1 || child.PTTD != 1 || !bytes.Equal(child.TaskID, child.PTaskID) || bytes.Equal(child.TaskID, cat[0].TaskID) || cat[0].TTD != 2 {
+				t.Errorf("the child is %+v, its parent became %+v", child, cat[0])
+			}
+
+			// Of two that are gone, it is the right one.
+			words := life(t, "late")
+			s = run(t, options{under: under}, "sh", "-c", `{ sleep 0.2; } | { "$1" late a; "$1" late b; }`, "sh", words[0])
+			s.inherits(s.created("a"), s.created("top-a"))
+			s.inherits(s.created("b"), s.created("top-b"))
+		})
+	}
+}
+
+// A task that is made as a child of its maker's parent has the identity of its
+// maker, whether that parent is of the context or not.
+func TestSiblings(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"clone", "clone3"} {
+		words := life(t, "sibling", how)
+		s := run(t, options{}, words...)
+		s.inherits(s.created("sibling"), s.created("maker"))
+		s = run(t, options{}, "sh", "-c", `"$@"; echo > parent`, "sh", words[0], words[1], words[2])
+		s.inherits(s.created("sibling"), s.created("maker"))
+		if bytes.Equal(s.created("parent").TaskID, s.created("maker").TaskID) {
+			t.Error("the maker has the identity of its parent")
 		}
 	}
 }

@@ -60,6 +60,7 @@ func anActor(t *testing.T, words ...string) []string {
 type options struct {
 	dir    string   // where to run, a new folder if empty
 	flags  []string // besides -X and -o
+	under  []string // the command line that runs quixote-export, if any
 	uid    int      // as whom, 0: as ourselves
 	status int      // the expected exit status
 	stderr string   // what standard error must contain; empty: it must be empty
@@ -119,10 +120,11 @@ func command(t *testing.T, o *options, words ...string) *exec.Cmd {
 		}
 		o.output = filepath.Join(dir, "out.exp")
 	}
-	args := append([]string{"-X", "-o", o.output}, o.flags...)
+	args := append(slices.Clone(o.under), exportProgram(t), "-X", "-o", o.output)
+	args = append(append(append(args, o.flags...), "--"), words...)
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute) // it hangs
 	t.Cleanup(stop)
-	c := exec.CommandContext(ctx, exportProgram(t), append(append(args, "--"), words...)...)
+	c := exec.CommandContext(ctx, args[0], args[1:]...)
 	c.Dir = o.dir
 	c.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C")
 	c.Env = append(c.Env, o.env...)

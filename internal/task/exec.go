@@ -171,6 +171,7 @@ func (r *Registry) succeed(t *Task, e *Exec, tid int) {
 	t.TTD = r.ttd
 	t.TID = tid
 	t.shares = 0
+	t.executed = true
 	t.Status.CommLen = copy(t.Status.Comm[:15], e.Comm)
 	t.StatusStale = true
 	t.Root = nil

@@ -51,6 +51,8 @@ type Task struct {
 	start  uint64 // start time, where there is no pidfd
 	shares int    // a task that may share the address space by vfork, or 0
 	dead   atomic.Bool
+
+	executed bool // it has made no call since an exec that has succeeded
 }
 
 // Dead tells that t has died. It may be asked by anybody.
@@ -80,6 +82,7 @@ type Registry struct {
 	ttd    uint64
 	dead   []*Task // the last ones that died, oldest first
 	deaths *deaths
+	images images
 	forks  *forks      // nil where the kernel does not tell who makes whom
 	ready  []*Decision // not yet handed out
 	died   func(*Task)
@@ -102,6 +105,7 @@ func New(size int, log *slog.Logger) (*Registry, error) {
 		groups: make(map[int]*group),
 		born:   make(map[int]birth),
 		deaths: d,
+		images: images{known: make(map[image]Identity)},
 		buf:    make([]byte, 8192),
 	}
 	r.forks, err = newForks()
@@ -147,6 +151,9 @@ func (r *Registry) Current(tid int, f func(*Decision)) (t *Task, err error) {
 		t, err = r.adopt(tid)
 	} else if t.Exec != nil {
 		r.decide(t)
+	}
+	if err == nil && t.executed {
+		r.picture(t)
 	}
 	r.handOut(f)
 	return t, err
@@ -304,16 +311,22 @@ func (r *Registry) inherit(t *Task) {
 	if b, ok := r.born[t.TID]; ok {
 		delete(r.born, t.TID)
 		t.Identity = b.Identity
+		if id, ok := r.byImage(t, &b); ok {
+			t.Identity = heir(id)
+		}
 		r.share(t, b.maker)
 		return
 	}
-	m := r.maker(t)
-	if m == nil {
+	// The parent is not known itself where it has made no call: some shells
+	// make a task only to have it make others.
+	r.share(t, t.Status.PPID)
+	if id, ok := r.byImage(t, nil); ok {
+		t.Identity = heir(id)
+	} else if m := r.maker(t); m != nil {
+		t.Identity = heir(m.Identity)
+	} else {
 		r.begin(t)
-		return
 	}
-	t.Identity = heir(m.Identity)
-	r.share(t, m.TGID)
 }
 
 // share notes that a new process and its maker may have one address space:

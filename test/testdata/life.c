@@ -171,6 +171,38 @@ static void do_orphan(void)
 	touch("top");
 }
 
+// do_late leaves a child behind, which acts when the pipe in is closed.
+static void do_late(const char *name)
+{
+	char top[64];
+	snprintf(top, sizeof top, "top-%s", name);
+	touch(top);
+	if (fork() == 0) {
+		until(0);
+		touch(name);
+	}
+}
+
+// do_sibling makes a task that is not its own child, but its parent's.
+static void do_sibling(const char *how)
+{
+	int up[2];
+	if (pipe(up))
+		die("pipe");
+	touch("maker");
+	struct clone_args args = { .flags = CLONE_PARENT };
+	pid_t pid = !strcmp(how, "clone3") ? syscall(SYS_clone3, &args, sizeof args)
+					   : syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0);
+	if (pid < 0)
+		die("clone");
+	if (pid == 0) {
+		touch("sibling");
+		_exit(0);
+	}
+	close(up[1]);
+	until(up[0]);
+}
+
 // The parent executes a program before the child acts.
 static void do_execparent(char **argv)
 {
@@ -316,6 +348,10 @@ int main(int argc, char **argv)
 		do_threadexec(argv + 2);
 	else if (!strcmp(what, "orphan"))
 		do_orphan();
+	else if (!strcmp(what, "late"))
+		do_late(argv[2]);
+	else if (!strcmp(what, "sibling"))
+		do_sibling(argv[2]);
 	else if (!strcmp(what, "execparent"))
 		do_execparent(argv + 2);
 	else if (!strcmp(what, "killed"))
