@@ -80,9 +80,8 @@ func Watch(args []string, after func(Legacy)) int {
 		return 0
 	}
 	w.legacy.Left = KillDescendants(killPatience)
-	restore := terminal.fd >= 0 && !terminal.taken()
-	unix.Setsid() // no key of a terminal is for us, and writing to one is allowed
-	if restore {
+	signal.Ignore(unix.SIGTTOU) // or using the terminal would stop us
+	if terminal.fd >= 0 && !terminal.taken() {
 		terminal.restore()
 	}
 	after(w.legacy)
