@@ -40,10 +40,7 @@ func (q *Queue) Append(buf []byte, ends []int) error {
 			s.full = true // the next batch goes elsewhere
 			q.mu.Unlock()
 		}
-		if isFull(err) {
-			err = fmt.Errorf("%w: %w", ErrDiskFull, err)
-		}
-		return q.dir.fail("write", s.name(), err)
+		return q.dir.fail("write", s.name(), full(err))
 	}
 	q.mu.Lock()
 	s.size += total
@@ -112,13 +109,13 @@ func (q *Queue) room(total int64) (*segment, error) {
 	if !fresh {
 		return last, nil
 	}
+	if err := q.writeLabel(); err != nil {
+		return nil, full(err)
+	}
 	s := &segment{first: q.next}
 	f, err := q.dir.open(s.name(), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
-		if isFull(err) {
-			err = fmt.Errorf("%w: %w", ErrDiskFull, err)
-		}
-		return nil, err
+		return nil, full(err)
 	}
 	s.file = f
 	q.folder = true
@@ -151,6 +148,10 @@ func (q *Queue) syncOldest() error {
 	return nil
 }
 
-func isFull(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
+// full makes errors of a file system without room ErrDiskFull.
+func full(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
 }

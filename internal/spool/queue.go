@@ -20,6 +20,10 @@ type Options struct {
 	// Limit is how many bytes the queue may take on disk, 0 for DefaultLimit.
 	// A batch that is larger never fits.
 	Limit int64
+
+	// Label is kept beside the records, for who finds them: see Label. A
+	// queue that holds records keeps the label that it has.
+	Label []byte
 }
 
 // Damage is what a queue has lost.
@@ -27,6 +31,13 @@ type Damage struct {
 	Records uint64 // that cannot be read any more
 	Unknown bool   // and perhaps more
 	Torn    int64  // bytes, of a batch that the death of its writer broke off
+}
+
+// Add adds what another queue has lost.
+func (d *Damage) Add(other Damage) {
+	d.Records += other.Records
+	d.Unknown = d.Unknown || other.Unknown
+	d.Torn += other.Torn
 }
 
 // A Queue is what a folder holds. Three locks, taken in this order: one for
@@ -54,7 +65,8 @@ type Queue struct {
 	bytes    int64      // of all segments
 	gaps     []gap      // behind head, in order
 	damage   Damage
-	folder   bool // names in it were changed since the last sync
+	folder   bool   // names in it were changed since the last sync
+	label    []byte // to be written with the first record, or nil
 	ack      headFile
 	closed   bool
 }
@@ -70,7 +82,7 @@ func Open(dir string, options Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{dir: d, limit: options.Limit, ack: headFile{dir: d}}
+	q := &Queue{dir: d, limit: options.Limit, label: options.Label, ack: headFile{dir: d}}
 	if q.limit <= 0 {
 		q.limit = DefaultLimit
 	}
@@ -109,6 +121,9 @@ func (q *Queue) load() (err error) {
 	q.read, q.reader.number = q.head, q.head
 	for _, s := range q.segments {
 		q.bytes += s.size
+	}
+	if _, err := q.dir.size(labelName); err == nil && q.head < q.next {
+		q.label = nil
 	}
 	if q.head == q.next {
 		return q.drop(len(q.segments))
@@ -268,8 +283,10 @@ func (q *Queue) Close() error {
 		return err
 	}
 	err := q.drop(len(q.segments))
-	if rerr := q.dir.remove(headName); err == nil {
-		err = rerr
+	for _, name := range []string{headName, labelName} {
+		if rerr := q.dir.remove(name); err == nil {
+			err = rerr
+		}
 	}
 	// Numbers begin anew in the next queue, so this head must not come back.
 	if serr := q.dir.sync(); err == nil {
