@@ -1,0 +1,296 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// sessionExpiry is how long a broker keeps the session of a QoS 2 publisher
+// that went away: what it has of a message that was not completed.
+const sessionExpiry = time.Hour
+
+// dial makes a connection that is ready for publishing. Version is the one to
+// speak; with clean, the broker forgets what it knows of this client.
+func dial(ctx context.Context, o *Options, version Version, clean bool) (net.Conn, Limits, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
+	defer cancel()
+	conn, err := connect(ctx, o)
+	if err != nil {
+		return nil, Limits{}, err
+	}
+	// The deadline also ends reads and writes when the context is done.
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	limits, err := greet(conn, o, version, clean)
+	if !stop() && err == nil {
+		err = o.errorf(NoAnswer, ctx.Err(), "no answer within %s", o.ConnectTimeout)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, Limits{}, err
+	}
+	return conn, limits, nil
+}
+
+// connect makes the connection of TCP, and TLS on it.
+func connect(ctx context.Context, o *Options) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", o.Address)
+	if err != nil {
+		return nil, o.dialError(err)
+	}
+	if o.TLS == nil {
+		return conn, nil
+	}
+	config := o.TLS.Clone()
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(o.Address)
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		if t := o.tlsError(err); t != nil {
+			return nil, t
+		}
+		if isTimeout(err) || ctx.Err() != nil {
+			return nil, o.errorf(Unreachable, err, "no answer in TLS within %s", o.ConnectTimeout)
+		}
+		return nil, o.errorf(TLS, err, "it ended the TLS handshake: %s", rootCause(err))
+	}
+	return secure, nil
+}
+
+// greet sends CONNECT and reads CONNACK.
+func greet(conn net.Conn, o *Options, version Version, clean bool) (Limits, error) {
+	// Also when it cannot be written there may be an answer that says why.
+	_, werr := conn.Write(connectPacket(o, version, clean))
+	first, body, err := readPacket(conn)
+	if werr != nil && err != nil && o.tlsError(err) == nil {
+		err = werr
+	}
+	switch {
+	case errors.Is(err, errTooLong), errors.Is(err, errLength):
+		return Limits{}, o.errorf(Protocol, err, "it does not answer in MQTT: %s", err)
+	case err != nil:
+		return Limits{}, o.greetError(err)
+	case first != packets.Connack<<4:
+		return Limits{}, o.errorf(Protocol, nil, "it does not answer in MQTT: packet type %d instead of CONNACK", first>>4)
+	}
+	return readConnack(o, version, clean, body)
+}
+
+func (o *Options) greetError(err error) *Error {
+	if isTimeout(err) {
+		return o.errorf(NoAnswer, err, "it takes connections, but does not answer within %s", o.ConnectTimeout)
+	}
+	e := o.readError(err)
+	if e.Kind == Closed {
+		e.Text = "it closed the connection without an answer"
+		switch {
+		case o.TLS == nil:
+			e.Text += " (is it a port for TLS?)"
+		case len(o.TLS.Certificates) == 0 && o.TLS.GetClientCertificate == nil:
+			e.Text += " (does it ask for a certificate?)"
+		}
+	}
+	return e
+}
+
+// readPacket reads one whole packet, and no byte more.
+func readPacket(r io.Reader) (first byte, body []byte, err error) {
+	b := make([]byte, 1, 64)
+	for {
+		if _, err := io.ReadFull(r, b[len(b)-1:]); err != nil {
+			return 0, nil, err
+		}
+		if len(b) > 1 && b[len(b)-1] < 0x80 || len(b) == 5 {
+			break
+		}
+		b = append(b, 0)
+	}
+	length := 0
+	for i, c := range b[1:] {
+		length |= int(c&0x7f) << (7 * i)
+	}
+	switch {
+	case b[len(b)-1] >= 0x80:
+		return 0, nil, errLength
+	case len(b)+length > maxIncoming:
+		return 0, nil, errTooLong
+	}
+	body = make([]byte, length)
+	_, err = io.ReadFull(r, body)
+	return b[0], body, err
+}
+
+// keepsSession reports whether the broker is to keep a session for when the
+// connection is lost. Only for QoS 2 does it hold anything: which messages it
+// has, but was not told to release.
+func (o *Options) keepsSession() bool { return o.QoS == 2 }
+
+func connectPacket(o *Options, version Version, clean bool) []byte {
+	pk := packets.Packet{
+		FixedHeader:     packets.FixedHeader{Type: packets.Connect},
+		ProtocolVersion: byte(version),
+		Connect: packets.ConnectParams{
+			ProtocolName:     []byte("MQTT"),
+			Clean:            clean,
+			ClientIdentifier: o.ClientID,
+			Keepalive:        uint16(min(o.KeepAlive/time.Second, math.MaxUint16)),
+			UsernameFlag:     o.User != "",
+			Username:         []byte(o.User),
+			PasswordFlag:     o.Password != nil,
+			Password:         o.Password,
+		},
+	}
+	if o.Will != nil {
+		pk.Connect.WillFlag = true
+		pk.Connect.WillTopic = o.Will.Topic
+		pk.Connect.WillPayload = o.Will.Payload
+		pk.Connect.WillRetain = o.Will.Retain
+		pk.Connect.WillQos = min(o.QoS, 1)
+	}
+	if version == V5 {
+		pk.Properties.MaximumPacketSize = maxIncoming
+		if o.keepsSession() {
+			pk.Properties.SessionExpiryInterval = uint32(sessionExpiry / time.Second)
+			pk.Properties.SessionExpiryIntervalFlag = true
+		}
+	}
+	var b bytes.Buffer
+	pk.ConnectEncode(&b) // it has no error to return
+	return b.Bytes()
+}
+
+// disconnectPacket ends a connection, and the session with it.
+func disconnectPacket(version Version) []byte {
+	pk := packets.Packet{
+		FixedHeader:     packets.FixedHeader{Type: packets.Disconnect},
+		ProtocolVersion: byte(version),
+	}
+	if version == V5 {
+		pk.Properties.SessionExpiryIntervalFlag = true // 0
+	}
+	var b bytes.Buffer
+	pk.DisconnectEncode(&b) // it has no error to return
+	return b.Bytes()
+}
+
+func readConnack(o *Options, version Version, clean bool, body []byte) (Limits, error) {
+	pk := packets.Packet{
+		FixedHeader:     packets.FixedHeader{Type: packets.Connack, Remaining: len(body)},
+		ProtocolVersion: byte(version),
+	}
+	if version == V5 && len(body) == 2 {
+		// A broker that does not know version 5 answers as under 3.1.1.
+		pk.ProtocolVersion = byte(V311)
+	}
+	if err := pk.ConnackDecode(body); err != nil {
+		return Limits{}, o.errorf(Protocol, err, "its answer cannot be read: %s", err)
+	}
+	if pk.ReasonCode != codeSuccess {
+		return Limits{}, o.notAccepted(&pk)
+	}
+	if pk.ProtocolVersion != byte(version) {
+		return Limits{}, o.errorf(BadVersion, nil, "it answers in MQTT 3.1.1 to version 5")
+	}
+	if clean && pk.SessionPresent {
+		return Limits{}, o.errorf(Protocol, nil, "it goes on with a session that was to be forgotten")
+	}
+	return limitsOf(o, version, &pk)
+}
+
+func (o *Options) notAccepted(pk *packets.Packet) *Error {
+	code := pk.ReasonCode
+	if pk.ProtocolVersion != byte(V5) {
+		if translated, ok := reasons311[code]; ok {
+			code = translated
+		}
+	}
+	said := pk.Properties.ReasonString
+	if code == codeUseAnother || code == codeMoved {
+		said = pk.Properties.ServerReference
+	}
+	kind, text := reason(code, said)
+	// Brokers say either of the two for a wrong password.
+	if code == codeBadPassword || code == codeNotAuthorised {
+		switch {
+		case o.User != "":
+			return o.errorf(BadPassword, nil, "it refuses the user %s or its password (%s)", o.User, text)
+		case code == codeNotAuthorised:
+			return o.errorf(NotAuthorised, nil, "it takes no connection without user and password (%s)", text)
+		}
+	}
+	return o.errorf(kind, nil, "it refuses the connection (%s)", text)
+}
+
+func limitsOf(o *Options, version Version, pk *packets.Packet) (Limits, error) {
+	l := Limits{
+		Version:        version,
+		ClientID:       o.ClientID,
+		SessionPresent: pk.SessionPresent,
+		InFlight:       maxInFlight,
+		PacketSize:     protocolPacketSize,
+		QoS:            2,
+		Retain:         true,
+		KeepAlive:      o.KeepAlive,
+	}
+	if o.QoS == 2 {
+		l.InFlight = maxInFlightQoS2
+	}
+	if version == V5 {
+		l.readProperties(o, &pk.Properties)
+	}
+	if o.MaxInFlight > 0 {
+		l.InFlight = min(l.InFlight, o.MaxInFlight)
+	}
+	retains := o.Will != nil && o.Will.Retain || o.Greeting != nil && o.Greeting.Retain
+	switch {
+	case l.QoS < o.QoS:
+		return l, o.errorf(Unsupported, nil, "it takes messages of QoS %d at most, not of QoS %d", l.QoS, o.QoS)
+	case retains && !l.Retain:
+		return l, o.errorf(Unsupported, nil, "it does not retain messages")
+	case l.body() < 1:
+		return l, o.errorf(Protocol, nil, "it takes packets of %d bytes at most", l.PacketSize)
+	}
+	return l, nil
+}
+
+func (l *Limits) readProperties(o *Options, p *packets.Properties) {
+	l.InFlight = math.MaxUint16
+	if p.ReceiveMaximum > 0 {
+		l.InFlight = int(p.ReceiveMaximum)
+	}
+	if p.MaximumPacketSize > 0 {
+		l.PacketSize = min(int(p.MaximumPacketSize), protocolPacketSize)
+	}
+	if p.MaximumQosFlag {
+		l.QoS = min(p.MaximumQos, 2)
+	}
+	if p.RetainAvailableFlag {
+		l.Retain = p.RetainAvailable != 0
+	}
+	l.TopicAliases = int(p.TopicAliasMaximum)
+	if p.ServerKeepAliveFlag {
+		l.KeepAlive = time.Duration(p.ServerKeepAlive) * time.Second
+	}
+	if p.AssignedClientID != "" {
+		l.ClientID = p.AssignedClientID
+	}
+	if o.keepsSession() {
+		l.SessionExpiry = sessionExpiry
+	}
+	if p.SessionExpiryIntervalFlag {
+		l.SessionExpiry = time.Duration(p.SessionExpiryInterval) * time.Second
+	}
+}
