@@ -25,6 +25,7 @@ var flags = []flag{
 	{'C', "container", "", mode(session.Container, "-C")},
 	{'R', "root", "", mode(session.Root, "-R")},
 	{'S', "show", "", mode(session.Show, "-S")},
+	{0, "drain-spool", "", mode(session.Drain, "--drain-spool")},
 	{'w', "workload", "a name", setWorkload},
 	{'f', "follow", "", on(func(p *session.Plan) *bool { return &p.Follow })},
 	{0, "no-shell", "", on(func(p *session.Plan) *bool { return &p.NoShell })},
@@ -47,6 +48,21 @@ var flags = []flag{
 	{'p', "port", "a port number", number(session.MinPort, session.MaxPort, func(p *session.Plan) *int { return &p.Port })},
 	{'t', "topic", "a name", text(func(p *session.Plan) *string { return &p.Topic })},
 	{'q', "queue", "a number of events", number(1, session.MaxQueue, func(p *session.Plan) *int { return &p.Queue })},
+
+	{0, "qos", "0, 1 or 2", number(0, 2, func(p *session.Plan) *int { return &p.MQTT.QoS })},
+	{0, "mqtt-version", "one of " + strings.Join(session.MQTTVersions(), ", "), setMQTTVersion},
+	{0, "user", "a name", setUser},
+	{0, "password-file", "a path", text(func(p *session.Plan) *string { return &p.MQTT.PasswordFile })},
+	{0, "ca", "a path", text(func(p *session.Plan) *string { return &p.MQTT.CA })},
+	{0, "cert", "a path", text(func(p *session.Plan) *string { return &p.MQTT.Cert })},
+	{0, "key", "a path", text(func(p *session.Plan) *string { return &p.MQTT.Key })},
+	{0, "client-id", "a name", setClientID},
+	{0, "status-topic", "a name", text(func(p *session.Plan) *string { return &p.MQTT.StatusTopic })},
+	{0, "offline-start", "", on(func(p *session.Plan) *bool { return &p.MQTT.OfflineStart })},
+	{0, "spool", "a folder", text(func(p *session.Plan) *string { return &p.MQTT.Spool })},
+	{0, "spool-limit", "a size, such as 4G", setSpoolLimit},
+	{0, "on-full", "block or drop", setOnFull},
+	{0, "drain", "a duration, such as 2m", setDrain},
 
 	{0, "source", "one of " + strings.Join(session.SourceNames(), ", "), setSource},
 	{0, "sources", "", act(actionSources)},
@@ -136,11 +152,6 @@ func setSource(s *settings, value string) error {
 	return nil
 }
 
-func setBroker(s *settings, value string) error {
-	s.plan.Broker = value
-	return session.CheckServer(value, "mqtt", "mqtts")
-}
-
 func setEndpoint(s *settings, value string) error {
 	s.plan.Endpoint = value
 	return session.CheckServer(value, "http", "https")
@@ -164,17 +175,22 @@ func setOnOutputError(s *settings, value string) error {
 }
 
 func setRing(s *settings, value string) error {
-	digits, shift := value, 0
-	for i, unit := range []string{"K", "M", "G"} {
-		if head, found := strings.CutSuffix(value, unit); found {
-			digits, shift = head, 10*(i+1)
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 31)
-	size := n << shift
+	size, err := parseSize(value)
 	if err != nil || bits.OnesCount64(size) != 1 || size < session.MinRing || size > session.MaxRing {
 		return errors.New("it must be a power of two from 4K to 1G")
 	}
 	s.plan.Ring = int64(size)
 	return nil
+}
+
+// parseSize reads a number of bytes, perhaps with a binary unit.
+func parseSize(value string) (uint64, error) {
+	digits, shift := value, 0
+	for i, unit := range []string{"K", "M", "G", "T"} {
+		if head, found := strings.CutSuffix(value, unit); found {
+			digits, shift = head, 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 62-shift)
+	return n << shift, err
 }

@@ -16,6 +16,7 @@ Mode (one of them)
   -C, --container          run the container -w of the magazine (the default)
   -R, --root               no workload: the events of the whole host
   -S, --show               list the containers of the magazine
+      --drain-spool        deliver what waits for a broker (or for all), and end
       --sources            say which sources of events this host offers
 
 Workload
@@ -44,6 +45,23 @@ Output (one or more of -o, -b, -e)
   -t, --topic NAME         MQTT topic or Elasticsearch index
   -q, --queue EVENTS       with -R: records a flush and message (100)
 
+Broker (with -b; needs -t)
+      --qos LEVEL          0, 1 or 2 (1)
+      --mqtt-version NAME  auto, 3.1.1 or 5 (auto)
+      --user NAME          who we are (tsem, if there is a password)
+      --password-file FILE  the password (TSEM_PASSWORD, or the file mqtt.pwd of
+                           /opt/Quixote/etc)
+      --ca FILE            the certificates that are trusted (the system's)
+      --cert FILE          our own certificate
+      --key FILE           its key
+      --client-id NAME     our name at the broker (of host and workload)
+      --status-topic NAME  publish there when a run begins and ends, and how
+      --offline-start      begin also when the broker is away (so with -R -f)
+      --spool DIR          where records wait (/var/lib/Quixote/spool)
+      --spool-limit SIZE   how much of them, 16M to 1T (1G)
+      --on-full HOW        then: block (the workload) or drop (block)
+      --drain TIME         how long to wait for the broker at the end (30s)
+
 Source
       --source NAME        auto, tsem, bpf, trace or seccomp (auto)
   -n, --cache STRUCTURES   tsem: event structures for atomic context (1..4096)
@@ -58,7 +76,7 @@ Reports
       --help               this page
       --version            version, Go version and platform
 
-Not available in this version: -R, -R -f, -R -q, -M, -b, -e, -p, -t,
+Not available in this version: -R, -R -f, -R -q, --drain-spool, -M, -b, -e,
 --ring, --source tsem, --source bpf, --source trace
 
 Exit status: that of the workload, 128+N when signal N ended it, or

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,7 +37,13 @@ const (
 type settings struct {
 	plan   *session.Plan
 	action action
-	given  []string // flags in order, as they were written
+	given  []given // in order
+}
+
+// given is a flag as it was written.
+type given struct {
+	*flag
+	written string
 }
 
 // A parser goes through the words of a command line. The rules are those of
@@ -74,9 +81,12 @@ func parse(table []flag, args []string) (*settings, error) {
 			return nil, err
 		}
 	}
-	other := func(written string) bool { return written != "--sources" }
+	other := func(g given) bool { return g.long != "sources" }
 	if p.action == actionSources && (slices.ContainsFunc(p.given, other) || len(p.plan.Command) > 0) {
 		return nil, fmt.Errorf("--sources stands alone: leave out the rest")
+	}
+	if err := checkDrain(&p.settings); err != nil && p.action == actionRun {
+		return nil, err
 	}
 	return &p.settings, nil
 }
@@ -154,10 +164,16 @@ func (p *parser) apply(f *flag, written, value string) error {
 		return fmt.Errorf("%s needs a value: %s, and not an empty word", written, f.arg)
 	}
 	p.seen[f.long] = true
-	p.given = append(p.given, written)
+	p.given = append(p.given, given{f, written})
+	if slices.Contains(brokerFlags, f.long) {
+		p.plan.MQTT.Given = append(p.plan.MQTT.Given, written)
+	}
 	if err := f.set(&p.settings, value); err != nil {
 		if f.arg == "" {
 			return err
+		}
+		if errors.As(err, new(hidden)) {
+			return fmt.Errorf("%s: %w", written, err)
 		}
 		return fmt.Errorf("%s %s: %w", written, shown(value), err)
 	}

@@ -53,6 +53,24 @@ func TestParse(t *testing.T) {
 		}},
 		{"-h md5", func(p *session.Plan) bool { return p.Digest != nil }},
 		{"--source bpf", func(p *session.Plan) bool { return p.Source == session.SourceBPF }},
+		{"--drain-spool -b h", func(p *session.Plan) bool {
+			return p.Mode == session.Drain && p.Broker == "h" && len(p.MQTT.Given) == 0
+		}},
+		{"-b h", func(p *session.Plan) bool {
+			return p.MQTT.QoS == 1 && p.MQTT.Version == session.MQTTAuto && p.MQTT.SpoolLimit == 1<<30 && p.MQTT.Drain == 30*time.Second
+		}},
+		{"--qos 0 --mqtt-version 3.1.1 --user u --password-file f", func(p *session.Plan) bool {
+			return p.MQTT.QoS == 0 && p.MQTT.Version == session.MQTT311 && p.MQTT.User == "u" && p.MQTT.PasswordFile == "f" &&
+				slices.Equal(p.MQTT.Given, []string{"--qos", "--mqtt-version", "--user", "--password-file"})
+		}},
+		{"--ca a --cert c --key k --client-id i --status-topic s --offline-start", func(p *session.Plan) bool {
+			m := p.MQTT
+			return m.CA == "a" && m.Cert == "c" && m.Key == "k" && m.ClientID == "i" && m.StatusTopic == "s" && m.OfflineStart
+		}},
+		{"--spool d --spool-limit 1T --on-full drop --drain 0s", func(p *session.Plan) bool {
+			m := p.MQTT
+			return m.Spool == "d" && m.SpoolLimit == 1<<40 && m.OnFull == session.OnFullDrop && m.Drain == 0
+		}},
 		{"--sync-interval 250ms", func(p *session.Plan) bool { return p.SyncInterval == 250*time.Millisecond }},
 	} {
 		t.Run(row.line, func(t *testing.T) {
@@ -101,4 +119,36 @@ func FuzzParse(f *testing.F) {
 			s.plan.Check()
 		}
 	})
+}
+
+func TestFlagsOfABrokerNeedOne(t *testing.T) {
+	for _, name := range slices.Concat(brokerFlags, drainFlags) {
+		if !slices.ContainsFunc(flags, func(f flag) bool { return f.long == name }) {
+			t.Errorf("there is no flag --%s", name)
+		}
+	}
+	for _, f := range flags {
+		if !slices.Contains(brokerFlags, f.long) {
+			continue
+		}
+		word := "--" + f.long
+		for _, value := range []string{"", "1", "auto", "16M", "drop", "1s"} {
+			words := []string{"-X", "-o", "a", word}
+			if f.arg != "" {
+				words[3] += "=" + value
+			}
+			s, err := parse(flags, append(words, "--", "ls"))
+			if err != nil {
+				continue
+			}
+			if err := s.plan.Check(); err == nil || !strings.HasPrefix(err.Error(), word+" is about an MQTT broker") {
+				t.Errorf("%q: %v", words, err)
+			}
+			word = ""
+			break
+		}
+		if word != "" {
+			t.Errorf("no value fits %s", word)
+		}
+	}
 }

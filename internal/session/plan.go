@@ -23,6 +23,7 @@ const (
 	Command               // one command
 	Root                  // the root context: the whole host
 	Show                  // nothing: list the magazine
+	Drain                 // nothing: deliver what waits for a broker
 )
 
 // Limits of what flags may ask for.
@@ -107,6 +108,7 @@ type Plan struct {
 	Port         int    // 0 for the protocol's default
 	Topic        string
 	Queue        int // records a flush and message, 0 for the default
+	MQTT         MQTT
 
 	// How it goes on and ends.
 	Follow  bool // with Root: go on after the accumulated events
@@ -128,6 +130,7 @@ func NewPlan() (*Plan, error) {
 		Source:       SourceAuto,
 		SyncInterval: DefaultSyncInterval,
 		Markers:      true,
+		MQTT:         newMQTT(),
 	}, nil
 }
 
@@ -139,10 +142,14 @@ func (p *Plan) Check() error {
 			return planError(rule.text)
 		}
 	}
+	if err := p.checkBroker(); err != nil {
+		return err
+	}
 	if p.Workload == "" {
 		p.Workload = p.defaultWorkload()
 	}
 	p.Append = p.Append || p.Mode == Root
+	p.MQTT.OfflineStart = p.MQTT.OfflineStart || p.Follow
 	return nil
 }
 

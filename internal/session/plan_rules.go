@@ -69,7 +69,9 @@ var rules = []rule{
 		"-C needs the name of a bundle: add -w NAME",
 	},
 	{
-		func(p *Plan) bool { return p.Mode != Show && p.Output == "" && p.Broker == "" && p.Endpoint == "" },
+		func(p *Plan) bool {
+			return p.Mode != Show && p.Mode != Drain && p.Output == "" && p.Broker == "" && p.Endpoint == ""
+		},
 		"nothing says where the events go: add -o FILE (or -o - for standard output), -b HOST or -e HOST",
 	},
 	{
@@ -97,11 +99,29 @@ var rules = []rule{
 		"-p is the port of a broker or endpoint: add -b HOST or -e HOST, or leave it out",
 	},
 	{
-		func(p *Plan) bool { return p.Port != 0 && (hasPort(p.Broker) || hasPort(p.Endpoint)) },
-		"-p is given beside a URL that has a port: leave one of them out",
+		func(p *Plan) bool { return p.Port != 0 && (p.namesPort() || hasPort(p.Endpoint)) },
+		"-p is given beside a server that has a port: leave one of them out",
 	},
 	{
 		func(p *Plan) bool { return p.Topic != "" && p.Broker == "" && p.Endpoint == "" },
 		"-t is the topic of a broker or the index of an endpoint: add -b HOST or -e HOST, or leave it out",
+	},
+	{
+		func(p *Plan) bool { return p.Broker != "" && p.Topic == "" && p.Mode != Show && p.Mode != Drain },
+		"-b needs the topic to publish to: add -t NAME",
+	},
+	{
+		func(p *Plan) bool {
+			return (p.Broker != "" || p.Mode == Drain) && (p.MQTT.Cert != "") != (p.MQTT.Key != "")
+		},
+		"--cert and --key belong together: add the other one, or leave it out",
+	},
+	{
+		func(p *Plan) bool { return (p.MQTT.CA != "" || p.MQTT.Cert != "") && p.insecure() },
+		"--ca and --cert need a secure connection, and -b mqtt:// is none: write mqtts://, or leave them out",
+	},
+	{
+		func(p *Plan) bool { return p.MQTT.StatusTopic != "" && p.MQTT.StatusTopic == p.Topic },
+		"--status-topic and -t name the same topic: choose two",
 	},
 }

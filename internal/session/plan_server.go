@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// CheckServer checks the value of -b or -e: a host name or address, or a URL
+// CheckServer checks the value of -e: a host name or address, or a URL
 // with one of the given schemes.
 func CheckServer(server string, schemes ...string) error {
 	u, err := parseServer(server)

@@ -90,6 +90,10 @@ func TestContradictions(t *testing.T) {
 		{"-p is the port", func(p *Plan) { p.Port = 99 }},
 		{"-p is given beside", func(p *Plan) { p.Broker, p.Port = "mqtt://h:1", 99 }},
 		{"-t is the topic", func(p *Plan) { p.Topic = "t" }},
+		{"-b needs", func(p *Plan) { p.Broker = "h" }},
+		{"--cert and --key", func(p *Plan) { p.Broker, p.Topic, p.MQTT.Cert = "h", "t", "c" }},
+		{"--ca and --cert need", func(p *Plan) { p.Broker, p.Topic, p.MQTT.CA = "mqtt://h", "t", "c" }},
+		{"--status-topic and -t", func(p *Plan) { p.Broker, p.Topic, p.MQTT.StatusTopic = "h", "t", "t" }},
 	} {
 		t.Run(row.want, func(t *testing.T) {
 			err := plan(t, row.change).Check()
@@ -120,11 +124,10 @@ func TestWhatThisVersionLacks(t *testing.T) {
 		{"-R", func(p *Plan) { p.Mode = Root }},
 		{"-R -f", func(p *Plan) { p.Mode, p.Follow = Root, true }},
 		{"-R -q", func(p *Plan) { p.Mode, p.Queue = Root, 5 }},
+		{"--drain-spool", func(p *Plan) { p.Mode = Drain }},
 		{"-M", func(p *Plan) { p.Model = "m" }},
 		{"-b", func(p *Plan) { p.Broker = "h" }},
 		{"-e", func(p *Plan) { p.Endpoint = "h" }},
-		{"-p", func(p *Plan) { p.Broker, p.Port = "h", 1 }},
-		{"-t", func(p *Plan) { p.Broker, p.Topic = "h", "t" }},
 		{"--ring", func(p *Plan) { p.Ring = 4096 }},
 		{"--source tsem", func(p *Plan) { p.Source = SourceTSEM }},
 		{"--source bpf", func(p *Plan) { p.Source = SourceBPF }},
