@@ -52,6 +52,7 @@ func Enter(args []string) int {
 // Run carries out the plan. The status is that of the workload, or says what
 // went wrong; the error, if any, is for the user.
 func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err error) {
+	takePassword()
 	log, closer, err := OpenDebug(plan.Debug)
 	if err != nil {
 		return 0, err
