@@ -5,6 +5,7 @@ package seccomp
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,12 @@ type worker struct {
 	task    *task.Task // whose call is being handled, and Handling held; or nil
 }
 
+// turn is how long a worker goes on before it yields. A goroutine that makes
+// one system call after another is never rescheduled, and when that has lasted
+// for ten milliseconds the runtime takes it for stuck and keeps a thread awake
+// that looks after it 20,000 times a second.
+const turn = 5 * time.Millisecond
+
 func newWorker() *worker { return &worker{turn: make(chan bool, 1)} }
 
 func (w *worker) run() (err error) {
@@ -38,6 +45,7 @@ func (w *worker) run() (err error) {
 	if err != nil {
 		return err
 	}
+	yielded := time.Now()
 	for p.relay.take(w) {
 		w.tid.Store(int32(unix.Gettid()))
 		for p.relay.holds(w) {
@@ -52,9 +60,14 @@ func (w *worker) run() (err error) {
 			default:
 				return fmt.Errorf("cannot receive from the seccomp listener: %w", err)
 			}
-			w.busy.Store(time.Now().UnixNano())
+			now := time.Now()
+			w.busy.Store(now.UnixNano())
 			w.answer()
 			w.busy.Store(0)
+			if now.Sub(yielded) > turn {
+				runtime.Gosched()
+				yielded = now
+			}
 		}
 		w.tid.Store(0)
 	}
