@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"quixote-export/internal/kernel"
 )
 
 // deaths tells which tasks have died, by a pidfd for each. A number can be
@@ -24,6 +26,12 @@ func newDeaths() (*deaths, error) {
 		return nil, fmt.Errorf("cannot make an epoll descriptor: %w", err)
 	}
 	return &deaths{epoll: fd}, nil
+}
+
+// also has fd watched: next tells when it is readable, as task 0.
+func (d *deaths) also(fd int) {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
+	unix.EpollCtl(d.epoll, unix.EPOLL_CTL_ADD, fd, &ev)
 }
 
 func (d *deaths) close() error { return unix.Close(d.epoll) }
@@ -47,16 +55,19 @@ func (d *deaths) watch(tid int) int {
 	return fd
 }
 
-// next returns a task that has died since the last call, with its pidfd.
+// next returns a task that has died since the last call, with its pidfd, or 0
+// with what else is watched.
 func (d *deaths) next() (tid, fd int, ok bool) {
 	if d.i == d.n {
-		d.i = 0
-		n, err := unix.EpollWait(d.epoll, d.ready[:], 0)
-		if err != nil || n <= 0 {
-			d.n = 0
+		all := d.n > 0 && d.n < len(d.ready)
+		d.i, d.n = 0, 0
+		if all {
 			return 0, 0, false
 		}
-		d.n = n
+		d.n = kernel.Ready(d.epoll, d.ready[:])
+		if d.n == 0 {
+			return 0, 0, false
+		}
 	}
 	ev := d.ready[d.i]
 	d.i++

@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"quixote-export/internal/kernel"
 )
 
 // forks hears from the kernel's process connector who makes which task. The
@@ -21,8 +23,9 @@ import (
 // The connector speaks to the initial namespaces only; before Linux 6.6 to
 // root only, and of every kind of event.
 type forks struct {
-	fd  int
-	buf [4096]byte
+	fd int
+	in kernel.Datagrams
+	i  int // the first one that has not been looked at
 }
 
 // fork is one new task. A thread has another group than number.
@@ -121,18 +124,24 @@ func (f *forks) acknowledged() bool {
 // receive returns one message; EAGAIN when there is none, ENOBUFS when some
 // were lost.
 func (f *forks) receive() (what uint32, data []byte, err error) {
-	n, from, err := unix.Recvfrom(f.fd, f.buf[:], unix.MSG_DONTWAIT)
-	if err != nil {
-		return 0, nil, err
+	if f.i == f.in.Len() {
+		if f.i > 0 && !f.in.More() {
+			f.i = 0
+			f.in.Clear()
+			return 0, nil, unix.EAGAIN
+		}
+		f.i = 0
+		if err := f.in.Receive(f.fd); err != nil {
+			return 0, nil, err
+		}
 	}
-	if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
-		return procFork + 1, nil, nil // not from the kernel
-	}
+	b, fromKernel := f.in.Message(f.i)
+	f.i++
 	const head = unix.NLMSG_HDRLEN + cnHeader
-	if n < head+procHeader {
+	if !fromKernel || len(b) < head+procHeader {
 		return procFork + 1, nil, nil
 	}
-	b := f.buf[head:n]
+	b = b[head:]
 	return binary.NativeEndian.Uint32(b), b[procHeader:], nil
 }
 

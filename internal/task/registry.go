@@ -111,6 +111,8 @@ func New(size int, log *slog.Logger) (*Registry, error) {
 	r.forks, err = newForks()
 	if err != nil {
 		log.Debug("parents are told by /proc alone", "error", err)
+	} else {
+		d.also(r.forks.fd)
 	}
 	return r, nil
 }
@@ -191,7 +193,6 @@ func (r *Registry) Lookup(tid int) (id Identity, ok bool) {
 // unreaped returns the task tid that has died lately, if nobody has waited for
 // it yet: its number is still its own.
 func (r *Registry) unreaped(tid int) *Task {
-	r.listen()
 	if _, again := r.born[tid]; again {
 		return nil
 	}
@@ -254,7 +255,6 @@ func heir(maker Identity) Identity {
 // adopt registers the task tid, which has just made itself known, below the
 // task that made it.
 func (r *Registry) adopt(tid int) (*Task, error) {
-	r.listen()
 	t := &Task{TID: tid, watch: -1}
 	if err := t.Status.ReadStatus(tid, r.buf); err != nil {
 		return nil, err
@@ -268,7 +268,6 @@ func (r *Registry) adopt(tid int) (*Task, error) {
 // adoptKnown registers tid only if it belongs to the context: it has made no
 // call yet, but somebody names it.
 func (r *Registry) adoptKnown(tid int) (*Task, error) {
-	r.listen()
 	t := &Task{TID: tid, watch: -1}
 	if err := t.Status.ReadStatus(tid, r.buf); err != nil {
 		return nil, err
@@ -436,7 +435,8 @@ func (r *Registry) Processes() []int {
 	return pids
 }
 
-// bury removes the tasks that have died. What they have made is noted before.
+// bury removes the tasks that have died. What they have made, and whom the
+// kernel has told of otherwise, is noted before.
 func (r *Registry) bury() {
 	for heard := false; ; heard = true {
 		tid, fd, ok := r.deaths.next()
