@@ -18,6 +18,7 @@ import (
 // as they differ from ours.
 type place struct {
 	era     uint64
+	ttd     uint64 // the task's when it was looked at
 	ours    bool // our root directory in our mount namespace
 	mntns   uint64
 	kind    tsem.PathType
@@ -30,12 +31,15 @@ type place struct {
 func (l *Lens) place(t *task.Task) *place {
 	w := l.World
 	if p, ok := t.Root.(*place); ok && p.era == w.era.Load() && w.moving.Load() == 0 {
-		return p
+		// The maps of a user namespace are written after it is made.
+		if p.idmap == nil || p.ttd == t.TTD {
+			return p
+		}
 	}
 	era := w.era.Load()
 	still := w.moving.Load() == 0
 	p := l.look(t)
-	p.era = era
+	p.era, p.ttd = era, t.TTD
 	if still && !p.unknown {
 		t.Root = p
 	} else {
@@ -61,7 +65,10 @@ func (l *Lens) look(t *task.Task) *place {
 	if unix.Stat(kernel.ProcPath(t.TID, "ns/user"), &st) == nil && st.Ino != w.userns {
 		p.idmap = readIDMap(t.TID)
 	}
-	if unix.Stat(kernel.ProcPath(t.TID, "ns/pid"), &st) == nil {
+	switch {
+	case t.Status.Depth != 0:
+		p.pids = t.Status.Depth == 1
+	case unix.Stat(kernel.ProcPath(t.TID, "ns/pid"), &st) == nil:
 		p.pids = st.Ino == w.pidns
 	}
 	return p

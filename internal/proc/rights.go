@@ -15,13 +15,7 @@ import (
 )
 
 // Refresh reads the status of t again.
-func (l *Lens) Refresh(t *task.Task) error {
-	if err := t.Status.ReadStatus(t.TID, l.scratch[:]); err != nil {
-		return err
-	}
-	t.StatusStale = false
-	return nil
-}
+func (l *Lens) Refresh(t *task.Task) error { return t.ReadStatus(l.scratch[:]) }
 
 // ProtectedRegular is the setting fs.protected_regular: 0, 1 or 2.
 func (w *World) ProtectedRegular() int { return w.protectedRegular }

@@ -4,7 +4,6 @@
 package task
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
@@ -22,8 +21,9 @@ type Exec struct {
 	Mappings []tsem.MmapCell // what the kernel maps of the program and its interpreter
 	Likely   bool            // everything that was checked lets it succeed
 
-	mem  int    // descriptor of /proc/TID/mem, -1 if refused
-	auxv []byte // the auxiliary vector before, where it could be read
+	mem    int     // descriptor of /proc/TID/mem, -1 if refused
+	before imaging // of the task, where it is needed
+	after  imaging // when it was last compared
 }
 
 // Decision is an exec that has succeeded.
@@ -39,9 +39,7 @@ func (r *Registry) BeginExec(t *Task, e *Exec) {
 	defer r.mu.Unlock()
 	e.mem, _ = unix.Open(kernel.ProcPath(t.TID, "mem"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if e.mem < 0 || t.shares != 0 {
-		if b, err := kernel.ReadProc(t.TID, "auxv", make([]byte, 1024)); err == nil {
-			e.auxv = bytes.Clone(b)
-		}
+		e.before = r.imageOf(t)
 	}
 	if t.Exec != nil {
 		r.drop(t)
@@ -136,6 +134,7 @@ func (r *Registry) won(g *group, t *Task) *Task {
 			m.dead.Store(true)
 		}
 	}
+	t.dead.Store(false) // the number that it began under may have died
 	if t.TID != g.tgid || r.tasks[t.TID] != t {
 		if t.watch >= 0 {
 			closeFD(t.watch)
@@ -157,11 +156,13 @@ func (r *Registry) won(g *group, t *Task) *Task {
 
 // decide tells how the exec of t ended, which makes its next call.
 func (r *Registry) decide(t *Task) {
-	if t.Exec.gone(t) {
-		r.won(t.group, t)
+	e := t.Exec
+	if !e.gone(t) {
+		r.drop(t)
 		return
 	}
-	r.drop(t)
+	r.won(t.group, t)
+	t.image = e.after
 }
 
 // succeed gives t the identity of its new program.
@@ -172,9 +173,9 @@ func (r *Registry) succeed(t *Task, e *Exec, tid int) {
 	t.TID = tid
 	t.shares = 0
 	t.executed = true
+	t.image = imaging{}
 	t.Status.CommLen = copy(t.Status.Comm[:15], e.Comm)
 	t.StatusStale = true
-	t.Root = nil
 }
 
 // drop takes the undecided exec off t.
@@ -224,14 +225,15 @@ func finished(pid int) bool {
 	return err != nil || len(b) < 8 || binary.NativeEndian.Uint64(b) != 0
 }
 
-// differs compares the auxiliary vector: its addresses and random bytes are
-// new in each address space.
+// differs compares the auxiliary vector: its addresses are new in each address
+// space.
 func (e *Exec) differs(t *Task) bool {
-	b, err := kernel.ReadProc(t.TID, "auxv", make([]byte, 1024))
-	if err != nil || e.auxv == nil {
+	var buf [1024]byte
+	e.after = imageOf(t.TID, buf[:])
+	if !e.after.known || !e.before.known {
 		return e.Likely
 	}
-	return !bytes.Equal(b, e.auxv)
+	return e.after.image != e.before.image
 }
 
 func alive(pid int) bool {

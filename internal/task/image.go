@@ -17,15 +17,30 @@ import (
 // was made with CLONE_PARENT, or whose maker is gone.
 type image [16]byte
 
-// imageOf is the image of process tid; ok is false where it cannot be read.
-func imageOf(tid int, buf []byte) (i image, ok bool) {
+// imaging is an image, where it could be had.
+type imaging struct {
+	image
+	known bool
+}
+
+// imageOf is the image of process tid.
+func imageOf(tid int, buf []byte) (i imaging) {
 	b, err := kernel.ReadProc(tid, "auxv", buf)
 	if err != nil || len(b) < 8 || binary.NativeEndian.Uint64(b) == 0 {
-		return i, false
+		return i
 	}
 	sum := sha256.Sum256(b)
-	copy(i[:], sum[:])
-	return i, true
+	copy(i.image[:], sum[:])
+	i.known = true
+	return i
+}
+
+// imageOf is the image of the program that t runs.
+func (r *Registry) imageOf(t *Task) imaging {
+	if !t.image.known {
+		t.image = imageOf(t.TID, r.buf)
+	}
+	return t.image
 }
 
 // images knows the identities that came with the last executions.
@@ -51,8 +66,8 @@ func (m *images) add(i image, id Identity) {
 // picture notes the image of t, which makes its first call since an exec.
 func (r *Registry) picture(t *Task) {
 	t.executed = false
-	if i, ok := imageOf(t.TID, r.buf); ok {
-		r.images.add(i, t.Identity)
+	if i := r.imageOf(t); i.known {
+		r.images.add(i.image, t.Identity)
 	}
 }
 
@@ -63,11 +78,11 @@ func (r *Registry) byImage(t *Task, told *birth) (Identity, bool) {
 	if t.TID != t.TGID {
 		return Identity{}, false
 	}
-	i, ok := imageOf(t.TID, r.buf)
-	if !ok {
+	i := r.imageOf(t)
+	if !i.known {
 		return Identity{}, false
 	}
-	id, ok := r.images.known[i]
+	id, ok := r.images.known[i.image]
 	if !ok || told != nil && (told.TTD == id.TTD || !r.sibling(id, t.Status.PPID)) {
 		return Identity{}, false
 	}

@@ -51,8 +51,23 @@ type Task struct {
 	start  uint64 // start time, where there is no pidfd
 	shares int    // a task that may share the address space by vfork, or 0
 	dead   atomic.Bool
+	status statusFile
 
-	executed bool // it has made no call since an exec that has succeeded
+	executed bool    // it has made no call since an exec that has succeeded
+	image    imaging // of its program, once it has been looked at
+}
+
+// ReadStatus reads the status of t again.
+func (t *Task) ReadStatus(buf []byte) error {
+	b, err := t.status.read(t.TID, buf)
+	if err != nil {
+		return err
+	}
+	if err := t.Status.parse(b); err != nil {
+		return err
+	}
+	t.StatusStale = false
+	return nil
 }
 
 // Dead tells that t has died. It may be asked by anybody.
@@ -253,10 +268,10 @@ func heir(maker Identity) Identity {
 }
 
 // adopt registers the task tid, which has just made itself known, below the
-// task that made it.
+// task that made it. The dead have been buried and births heard of.
 func (r *Registry) adopt(tid int) (*Task, error) {
 	t := &Task{TID: tid, watch: -1}
-	if err := t.Status.ReadStatus(tid, r.buf); err != nil {
+	if err := t.ReadStatus(r.buf); err != nil {
 		return nil, err
 	}
 	t.TGID = t.Status.TGID
@@ -357,7 +372,7 @@ func (r *Registry) Root(tid int) {
 		r.die(old)
 	}
 	t := &Task{TID: tid, watch: -1}
-	if t.Status.ReadStatus(tid, r.buf) != nil {
+	if t.ReadStatus(r.buf) != nil {
 		return
 	}
 	t.TGID = t.Status.TGID
@@ -466,6 +481,7 @@ func (r *Registry) die(t *Task) {
 }
 
 func (r *Registry) forget(t *Task) {
+	t.status.close()
 	if t.watch >= 0 {
 		closeFD(t.watch)
 		t.watch = -1

@@ -23,6 +23,7 @@ type Status struct {
 	Umask      uint32
 	Comm       [16]byte // at most 15 bytes
 	CommLen    int
+	Depth      int // of its pid namespace, 1 for that of /proc; 0 if the kernel does not tell
 }
 
 var errStatus = errors.New("not in the form of /proc/PID/status")
@@ -78,6 +79,8 @@ func (s *Status) parse(b []byte) error {
 			for _, w := range bytes.Fields(value) {
 				s.Groups = append(s.Groups, uint32(number(w, 10)))
 			}
+		case "NSpid":
+			s.Depth = len(bytes.Fields(value))
 		case "CapEff":
 			s.COE.CapEff = number(value, 16)
 			seen |= 32
