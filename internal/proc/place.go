@@ -19,7 +19,7 @@ import (
 type place struct {
 	era     uint64
 	ttd     uint64 // the task's when it was looked at
-	ours    bool // our root directory in our mount namespace
+	ours    bool   // our root directory in our mount namespace
 	mntns   uint64
 	kind    tsem.PathType
 	idmap   *idmap // nil in our own user namespace
