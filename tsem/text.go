@@ -10,6 +10,14 @@ import (
 	"unicode/utf8"
 )
 
+// AppendText appends the member name of an object, whose value is a text, as
+// everywhere in a record: escaped, and if it is not valid UTF-8 followed by the
+// member name_b64 with its exact bytes.
+func AppendText(b []byte, name string, text []byte) []byte {
+	b = append(append(append(b, '"'), name...), `": "`...)
+	return appendText(b, name, text)
+}
+
 // appendText appends the rest of a text member whose opening quote is already
 // there: the escaped text, the closing quote, and, if text is not valid UTF-8,
 // the member name_b64 with its exact bytes.

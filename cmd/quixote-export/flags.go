@@ -78,6 +78,11 @@ var flags = []flag{
 	{0, "version", "", act(actionVersion)},
 }
 
+// hiddenFlags are for tests, and in no help: CONTRIBUTING.md has them.
+var hiddenFlags = []flag{
+	{0, "securityfs", "a folder", text(func(p *session.Plan) *string { return &p.SecurityFS })},
+}
+
 type setter = func(*settings, string) error
 
 func mode(m session.Mode, name string) setter {

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string, in, out, errs *os.File) int {
 }
 
 func dispatch(ctx context.Context, args []string, streams session.Streams) (int, error) {
-	s, err := parse(flags, args)
+	s, err := parse(slices.Concat(flags, hiddenFlags), args)
 	if err != nil {
 		return statusFailed, err
 	}
@@ -63,7 +64,7 @@ func dispatch(ctx context.Context, args []string, streams session.Streams) (int,
 	case actionVersion:
 		return 0, write(streams.Out, versionLine())
 	case actionSources:
-		return 0, session.Sources(streams.Out)
+		return 0, session.Sources(streams.Out, s.plan)
 	}
 	for _, check := range []func() error{s.plan.Check, s.plan.Available, s.plan.CheckFiles} {
 		if err := check(); err != nil {

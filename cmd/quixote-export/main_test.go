@@ -48,7 +48,11 @@ func condition(name string) (bool, error) {
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
 	var sources strings.Builder
-	if err := session.Sources(&sources); err != nil {
+	plan, err := session.NewPlan()
+	if err != nil {
+		return false, err
+	}
+	if err := session.Sources(&sources, plan); err != nil {
 		return false, err
 	}
 	for line := range strings.Lines(sources.String()) {

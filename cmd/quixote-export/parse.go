@@ -81,7 +81,7 @@ func parse(table []flag, args []string) (*settings, error) {
 			return nil, err
 		}
 	}
-	other := func(g given) bool { return g.long != "sources" }
+	other := func(g given) bool { return g.long != "sources" && g.long != "securityfs" }
 	if p.action == actionSources && (slices.ContainsFunc(p.given, other) || len(p.plan.Command) > 0) {
 		return nil, fmt.Errorf("--sources stands alone: leave out the rest")
 	}

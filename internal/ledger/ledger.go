@@ -122,6 +122,11 @@ func (l *Ledger) store(word int, v uint64) { atomic.StoreUint64(&l.words[word], 
 // Head is the position behind the last committed line.
 func (l *Ledger) Head() uint64 { return l.load(wordHead) }
 
+// Tail is the position of the first line that is still kept. It is for a reader
+// in another process than the writer: where the tail is beyond what it has read,
+// the ring has begun anew with nothing in between. It must load the head first.
+func (l *Ledger) Tail() uint64 { return l.load(wordTail) }
+
 // Number is that of the last event recorded.
 func (l *Ledger) Number() uint64 { return l.load(wordNumber) }
 

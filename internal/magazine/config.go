@@ -148,6 +148,22 @@ func (b *Bundle) Derive(l Listener) (config []byte, notices []string, err error)
 	return config, notices, err
 }
 
+// Move gives the configuration with which the bundle runs from another folder,
+// and nothing else changed.
+func (b *Bundle) Move() (config []byte, err error) {
+	top, err := parseObject(b.config)
+	if err == nil {
+		top, err = b.moveRoot(top)
+	}
+	if err == nil {
+		top, err = b.moveMounts(top)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return json.MarshalIndent(top, "", "\t")
+}
+
 func (b *Bundle) moveRoot(top object) (object, error) {
 	root, err := parseObject(top.get("root"))
 	if err != nil {

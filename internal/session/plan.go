@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	tsemsource "quixote-export/internal/source/tsem"
 	"quixote-export/tsem"
 )
 
@@ -96,6 +97,9 @@ type Plan struct {
 	// container runtime inside it.
 	IncludeRuntime bool
 	Ring           int64 // bytes of the BPF ring, 0 for the source's default
+	// SecurityFS is where the control plane of TSEM is looked for, "" for where
+	// the kernel has it. It is for tests.
+	SecurityFS string
 
 	// Where to.
 	Output       string // path, "-" for standard output, "" for none
@@ -171,6 +175,14 @@ func (p *Plan) words() []string {
 		return []string{"bash", "-i"}
 	}
 	return p.Command
+}
+
+// securityfs is where the control plane of TSEM is.
+func (p *Plan) securityfs() string {
+	if p.SecurityFS == "" {
+		return tsemsource.DefaultRoot
+	}
+	return p.SecurityFS
 }
 
 // magazine is the folder of the bundles.

@@ -17,11 +17,9 @@ var missingFeatures = []missing{
 	{"-R -q", "grouping records", func(p *Plan) bool { return p.Queue != 0 }},
 	{"-R", "the root context", func(p *Plan) bool { return p.Mode == Root }},
 	{"--drain-spool", "delivering what waits for a broker", func(p *Plan) bool { return p.Mode == Drain }},
-	{"-M", "a model", func(p *Plan) bool { return p.Model != "" }},
 	{"-b", "an MQTT broker", func(p *Plan) bool { return p.Broker != "" }},
 	{"-e", "an Elasticsearch endpoint", func(p *Plan) bool { return p.Endpoint != "" }},
 	{"--ring", "the size of the BPF ring", func(p *Plan) bool { return p.Ring != 0 }},
-	{"--source tsem", "events of a TSEM kernel", func(p *Plan) bool { return p.Source == SourceTSEM }},
 	{"--source bpf", "events from LSM programs", func(p *Plan) bool { return p.Source == SourceBPF }},
 	{"--source trace", "events from tracepoints", func(p *Plan) bool { return p.Source == SourceTrace }},
 }

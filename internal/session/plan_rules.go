@@ -3,6 +3,23 @@
 
 package session
 
+import (
+	"fmt"
+
+	tsemsource "quixote-export/internal/source/tsem"
+)
+
+// suits refuses what the source that was picked cannot do.
+func (p *Plan) suits(source string) error {
+	if source == SourceTSEM {
+		return p.tsemRequest().Check()
+	}
+	if p.Model != "" && p.Model != tsemsource.DefaultModel {
+		return fmt.Errorf("-M %s needs the tsem source, and the events come from %s: leave it out", p.Model, source)
+	}
+	return nil
+}
+
 // A rule is one contradiction between flags, and the line that says so.
 type rule struct {
 	broken func(*Plan) bool

@@ -125,11 +125,9 @@ func TestWhatThisVersionLacks(t *testing.T) {
 		{"-R -f", func(p *Plan) { p.Mode, p.Follow = Root, true }},
 		{"-R -q", func(p *Plan) { p.Mode, p.Queue = Root, 5 }},
 		{"--drain-spool", func(p *Plan) { p.Mode = Drain }},
-		{"-M", func(p *Plan) { p.Model = "m" }},
 		{"-b", func(p *Plan) { p.Broker = "h" }},
 		{"-e", func(p *Plan) { p.Endpoint = "h" }},
 		{"--ring", func(p *Plan) { p.Ring = 4096 }},
-		{"--source tsem", func(p *Plan) { p.Source = SourceTSEM }},
 		{"--source bpf", func(p *Plan) { p.Source = SourceBPF }},
 		{"--source trace", func(p *Plan) { p.Source = SourceTrace }},
 	} {

@@ -20,6 +20,7 @@ import (
 	"quixote-export/internal/record"
 	"quixote-export/internal/sink/file"
 	"quixote-export/internal/source/seccomp"
+	tsemsource "quixote-export/internal/source/tsem"
 	"quixote-export/internal/workload"
 	"quixote-export/tsem"
 )
@@ -44,9 +45,11 @@ func IsEnter(args []string) bool {
 // can be is the watchdog.
 func Enter(args []string) int {
 	if workload.IsWatchdog(args) {
-		return workload.Watch(args, execute)
+		return workload.Watch(args, map[string]workload.Read{SourceTSEM: tsemsource.Read}, execute)
 	}
-	return workload.Enter(args, map[string]workload.Way{SourceSeccomp: seccomp.Enter, wayRuntime: enterNothing})
+	return workload.Enter(args, map[string]workload.Way{
+		SourceSeccomp: seccomp.Enter, SourceTSEM: tsemsource.Enter, wayRuntime: enterNothing,
+	})
 }
 
 // Run carries out the plan. The status is that of the workload, or says what
@@ -64,8 +67,11 @@ func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err erro
 		}
 		return 0, show(streams.Out, plan.magazine())
 	}
-	name, err := pick(plan.Source)
+	name, err := plan.pick()
 	if err != nil {
+		return 0, err
+	}
+	if err := plan.suits(name); err != nil {
 		return 0, err
 	}
 	s := &session{plan: plan, streams: streams, log: log, source: name, over: make(chan struct{})}
@@ -89,6 +95,18 @@ func (s *session) look() (err error) {
 	return err
 }
 
+// watched is a source whose workload we start and wait for.
+type watched interface {
+	export.Source
+	// Done is closed when no task of the context is left, or when nothing more
+	// of it can be seen.
+	Done() <-chan struct{}
+	// Processes lists those of the context that are alive.
+	Processes() []int
+	// Sealed tells that what runs a container has ended.
+	Sealed()
+}
+
 // session is one run of one workload.
 type session struct {
 	plan     *Plan
@@ -103,7 +121,7 @@ type session struct {
 
 	ledger   *ledger.Ledger
 	will     *will // for the watchdog
-	src      *seccomp.Source
+	src      watched
 	work     *workload.Workload
 	exporter *export.Exporter
 	broken   chan error    // failures of sinks
@@ -120,7 +138,7 @@ func (s *session) notice(line string) {
 
 func (s *session) run(ctx context.Context) (int, error) {
 	boot := bootID()
-	number, err := nextContext(runtimeDir(), boot)
+	number, err := s.contextNumber(boot)
 	if err != nil {
 		return 0, err
 	}
@@ -182,6 +200,9 @@ func (s *session) run(ctx context.Context) (int, error) {
 	default:
 	}
 	s.reportDigests()
+	if s.failure != nil {
+		exit.Status = failedStatus(s.failure)
+	}
 	Report(s.streams.Err, s.plan, summary, s.terminal)
 	if err := errors.Join(exit.Err, runErr); err != nil {
 		return 0, err
@@ -207,6 +228,15 @@ func (s *session) startRecord(number uint64, boot string) *tsem.Start {
 		Context: number,
 		Started: time.Now(),
 	}
+}
+
+// contextNumber is the number of the context that is to be made; 0: the kernel
+// will give it one.
+func (s *session) contextNumber(boot string) (uint64, error) {
+	if s.source == SourceTSEM {
+		return 0, nil
+	}
+	return nextContext(runtimeDir(), boot)
 }
 
 // files are those of the workload.
@@ -240,6 +270,9 @@ func (s *session) start(number uint64) error {
 	if s.bundle != nil {
 		return s.startContainer(number)
 	}
+	if s.source == SourceTSEM {
+		return s.startTSEM()
+	}
 	spec := s.spec(s.source)
 	if s.plan.IO {
 		spec.Options = seccomp.IO
@@ -249,15 +282,23 @@ func (s *session) start(number uint64) error {
 		return err
 	}
 	s.work = work
-	s.src, err = seccomp.Attach(work.Control, s.sourceOptions(number))
-	if errors.Is(err, seccomp.ErrNoListener) {
-		if why := work.Failure(s.words[0]); why != nil {
+	src, err := seccomp.Attach(work.Control, s.sourceOptions(number))
+	if err != nil {
+		return s.notAttached(err, errors.Is(err, seccomp.ErrNoListener))
+	}
+	s.src = src
+	return nil
+}
+
+// notAttached gives up a child to which the source could not attach. The child
+// may have told why.
+func (s *session) notAttached(err error, told bool) error {
+	if told {
+		if why := s.work.Failure(s.words[0]); why != nil {
 			err = why
 		}
 	}
-	if err != nil {
-		s.giveUp()
-	}
+	s.giveUp()
 	return err
 }
 
@@ -398,7 +439,11 @@ func leftLine(pids []int) string {
 
 // reportDigests tells which file digests could not be had.
 func (s *session) reportDigests() {
-	for word, n := range s.src.DigestsMissing() {
+	src, ok := s.src.(interface{ DigestsMissing() map[string]uint64 })
+	if !ok {
+		return // it makes none
+	}
+	for word, n := range src.DigestsMissing() {
 		s.notice(fmt.Sprintf("digests that could not be had: %d (%s)", n, word))
 	}
 }

@@ -71,20 +71,39 @@ func (s *session) startContainer(number uint64) error {
 	s.box = box
 	s.words = box.Words()
 	s.will.Container = box.Remains()
+	if s.source == SourceTSEM {
+		// The runtime itself enters the context, and all it starts with it.
+		if err = s.startTSEM(); err != nil {
+			box.Abandon()
+			return err
+		}
+		s.work.Keep(box.Lock())
+		return nil
+	}
 	if s.work, err = workload.Start(s.spec(wayRuntime)); err != nil {
 		box.Abandon()
 		return err
 	}
 	s.work.Keep(box.Lock())
-	if s.src, err = seccomp.Container(box.Socket(), s.sourceOptions(number)); err != nil {
+	src, err := seccomp.Container(box.Socket(), s.sourceOptions(number))
+	if err != nil {
 		s.giveUp()
 		box.Abandon()
+		return err
 	}
-	return err
+	s.src = src
+	return nil
 }
 
 // configure writes what the container is run with.
 func (s *session) configure(box *container.Container, number uint64) error {
+	if s.source == SourceTSEM {
+		config, err := s.bundle.Move()
+		if err != nil {
+			return err
+		}
+		return box.Configure(config)
+	}
 	traps, err := seccomp.Traps(s.plan.IO)
 	if err != nil {
 		return err

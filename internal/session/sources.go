@@ -10,6 +10,7 @@ import (
 
 	"quixote-export/internal/derive"
 	"quixote-export/internal/source/seccomp"
+	tsemsource "quixote-export/internal/source/tsem"
 )
 
 // source is one place events can come from, and what it takes.
@@ -20,11 +21,12 @@ type source struct {
 	limit func() string // what the calling user does not get, "" for nothing
 }
 
-// sources is every source, in the order in which auto tries them.
-func sources() []source {
+// sources is every source, in the order in which auto tries them. securityfs is
+// where that is.
+func sources(securityfs string) []source {
 	nothing := func() string { return "" }
 	return []source{
-		{SourceTSEM, "the events of a TSEM kernel", absent(SourceTSEM), nothing},
+		{SourceTSEM, "the events of a TSEM kernel, in its own order and digests", func() error { return tsemsource.Probe(securityfs) }, nothing},
 		{SourceBPF, "BPF programs on the hooks of the kernel", absent(SourceBPF), nothing},
 		{SourceSeccomp, seccompSees(), seccomp.Probe, seccomp.Limits},
 		{SourceTrace, "the system calls of the whole host", absent(SourceTrace), nothing},
@@ -49,8 +51,8 @@ func absent(string) func() error {
 
 // Sources writes a line for each source: whether this host offers it, and what
 // is missing if it does not.
-func Sources(w io.Writer) error {
-	for _, s := range sources() {
+func Sources(w io.Writer, plan *Plan) error {
+	for _, s := range sources(plan.securityfs()) {
 		state := "available"
 		if err := s.probe(); err != nil {
 			state = "missing: " + err.Error()
@@ -64,11 +66,11 @@ func Sources(w io.Writer) error {
 	return nil
 }
 
-// pick chooses the source of a workload's events.
-func pick(wanted string) (string, error) {
+// pick chooses the source of the events.
+func (p *Plan) pick() (string, error) {
 	var reasons error
-	for _, s := range sources() {
-		if wanted != SourceAuto && s.name != wanted || s.name == SourceTrace {
+	for _, s := range sources(p.securityfs()) {
+		if p.Source != SourceAuto && s.name != p.Source || s.name == SourceTrace {
 			continue
 		}
 		err := s.probe()

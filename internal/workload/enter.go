@@ -68,8 +68,19 @@ func enter(control int, way, options, path string, argv []string, ways map[strin
 	if err := into(control, options); err != nil {
 		return err
 	}
-	var goAhead [1]byte
-	if n, err := unix.Read(control, goAhead[:]); n != 1 || err != nil {
+	// Another thread waits, which has not entered: what it does is nobody's
+	// event.
+	goAhead := make(chan bool)
+	go func() {
+		runtime.LockOSThread()
+		var word [1]byte
+		n, err := unix.Read(control, word[:])
+		for err == unix.EINTR {
+			n, err = unix.Read(control, word[:])
+		}
+		goAhead <- n == 1 && err == nil
+	}()
+	if !<-goAhead {
 		os.Exit(failed) // the parent has given up, and tells why itself
 	}
 	return execError{syscall.Exec(path, argv, env)}

@@ -44,6 +44,9 @@ type Spec struct {
 	Way   string // how the child enters the context, a key of Enter's ways
 	// Options are for the way.
 	Options string
+	// Reads tells that the way has a Read, which the watchdog is to run. The
+	// source attaches to it on Line.
+	Reads bool
 
 	// Ledger and Will are for what follows when the supervisor is killed: the
 	// file of what it has recorded, and what is to be done with that.
@@ -55,6 +58,7 @@ type Spec struct {
 type Workload struct {
 	PID     int
 	Control int // the socket to the child, on which a source attaches
+	Line    int // the socket to the watchdog's Read; -1 without one
 
 	watchdog int // pid
 	socket   int // to it
@@ -151,33 +155,46 @@ func pair() (ours, theirs int, err error) {
 // Start makes the watchdog and the child. The caller reads the child's end from
 // Exited, and calls Finish when everything is done.
 func Start(spec Spec) (*Workload, error) {
-	w := &Workload{exited: make(chan Exit, 1), orphaned: make(chan struct{})}
-	var socket, control int
+	w := &Workload{Line: -1, exited: make(chan Exit, 1), orphaned: make(chan struct{})}
+	socket, control, line := -1, -1, -1
 	var err error
 	if w.socket, socket, err = pair(); err != nil {
 		return nil, fmt.Errorf("cannot make a socket to the watchdog: %w", err)
 	}
 	if w.Control, control, err = pair(); err != nil {
-		unix.Close(w.socket)
-		unix.Close(socket)
+		shut(w.socket, socket)
 		return nil, fmt.Errorf("cannot make a socket to the workload: %w", err)
 	}
-	err = w.fork(spec, socket, control)
-	unix.Close(socket) // or its end would never be heard of
-	unix.Close(control)
+	if spec.Reads {
+		if w.Line, line, err = pair(); err != nil {
+			err = fmt.Errorf("cannot make a socket to the reader of events: %w", err)
+		}
+	}
+	if err == nil {
+		err = w.fork(spec, socket, control, line)
+	}
+	shut(socket, control, line) // or their ends would never be heard of
 	if err == nil {
 		err = w.begin(spec.Will)
 	}
 	if err != nil {
-		unix.Close(w.socket)
-		unix.Close(w.Control)
+		shut(w.socket, w.Control, w.Line)
 		return nil, err
 	}
 	return w, nil
 }
 
-// fork makes the watchdog, which has the other ends of our two sockets.
-func (w *Workload) fork(spec Spec, socket, control int) error {
+// shut closes descriptors, but for those that were never open.
+func shut(fds ...int) {
+	for _, fd := range fds {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// fork makes the watchdog, which has the other ends of our sockets.
+func (w *Workload) fork(spec Spec, socket, control, line int) error {
 	if err := Subreaper(); err != nil {
 		return err
 	}
@@ -187,7 +204,7 @@ func (w *Workload) fork(spec Spec, socket, control int) error {
 	}
 	defer unix.Close(records)
 	args := []string{name, markWatch}
-	for _, n := range []int{socket, control, records, unix.Getpgrp()} {
+	for _, n := range []int{socket, control, line, records, unix.Getpgrp()} {
 		args = append(args, strconv.Itoa(n))
 	}
 	args = append(append(args, spec.Way, spec.Options, spec.Path), spec.Args...)
@@ -204,7 +221,7 @@ func (w *Workload) fork(spec Spec, socket, control int) error {
 
 // begin waits until the watchdog has made the child.
 func (w *Workload) begin(will []byte) error {
-	say(w.socket, sayWill, will, -1)
+	w.SetWill(will)
 	m, err := hear(w.socket)
 	if err == nil && m.word == sayStarted {
 		w.PID, err = strconv.Atoi(string(m.text))
@@ -256,12 +273,22 @@ func (w *Workload) Output(i, fd int) { say(w.socket, sayOutput, []byte{byte(i)},
 // to end then, with KillDescendants.
 func (w *Workload) Orphaned() <-chan struct{} { return w.orphaned }
 
+// Processes lists those that descend from the watchdog: the command and what it
+// has started.
+func (w *Workload) Processes() []int { return descendants(w.watchdog) }
+
+// SetWill replaces what is to be done when we are killed.
+func (w *Workload) SetWill(will []byte) { say(w.socket, sayWill, will, -1) }
+
 // Watchdog is the pid of the watchdog.
 func (w *Workload) Watchdog() int { return w.watchdog }
 
 // Finish ends the watchdog: there is nothing left to watch or to deliver.
 func (w *Workload) Finish() {
 	w.finished.Store(true)
+	if w.Line >= 0 {
+		unix.Shutdown(w.Line, unix.SHUT_RDWR) // who waits for the other side goes on
+	}
 	say(w.socket, sayFinish, nil, -1)
 	for {
 		if _, err := unix.Wait4(w.watchdog, nil, unix.WALL, nil); err != unix.EINTR {
@@ -269,7 +296,7 @@ func (w *Workload) Finish() {
 		}
 	}
 	w.heard.Wait()
-	unix.Close(w.socket)
+	shut(w.socket, w.Line)
 }
 
 // Release lets the child become the command, and returns when it has. A

@@ -30,9 +30,19 @@ type Legacy struct {
 	Left    int              // processes that could not be killed
 }
 
+// Read reads the records of a context into the ledger of that file, on the
+// thread that has made the child which entered the context: for a kernel that
+// answers by the task that asks. The source attaches at the other end of line.
+// over becomes readable when the context has no task left, or is not to be
+// watched any more; then Read reads what there is, and returns. Until then it
+// goes on also when the supervisor is gone: what the workload did in its last
+// moments is read, too.
+type Read func(line int, ledger *os.File, over int)
+
 // watchdog is the process between the supervisor and the command.
 type watchdog struct {
 	socket  int
+	over    int   // an event descriptor for Read
 	command int   // pid
 	kept    []int // descriptors that must stay open
 	legacy  Legacy
@@ -42,12 +52,13 @@ type watchdog struct {
 // supervisor how it fares, and collects the orphans of the workload. When the
 // supervisor dies it kills everything that descends from it, and hands over to
 // after what was left. Its caller must have locked the main goroutine to the
-// main thread: the command dies with that.
-func Watch(args []string, after func(Legacy)) int {
-	if len(args) < 9 {
+// main thread: the command dies with that, and reads, by the name of the way,
+// run on it.
+func Watch(args []string, reads map[string]Read, after func(Legacy)) int {
+	if len(args) < 10 {
 		return failed
 	}
-	var numbers [4]int
+	var numbers [5]int
 	for i := range numbers {
 		n, err := strconv.Atoi(args[2+i])
 		if err != nil {
@@ -55,10 +66,15 @@ func Watch(args []string, after func(Legacy)) int {
 		}
 		numbers[i] = n
 	}
-	socket, control, records, group := numbers[0], numbers[1], numbers[2], numbers[3]
+	socket, control, line, records, group := numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
 	unix.CloseOnExec(socket)
 	unix.CloseOnExec(records)
-	w := &watchdog{socket: socket, legacy: Legacy{
+	over, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		say(socket, sayFailed, []byte(err.Error()), -1)
+		return failed
+	}
+	w := &watchdog{socket: socket, over: over, legacy: Legacy{
 		Ledger: os.NewFile(uintptr(records), "records"), Outputs: make(map[int]*os.File),
 	}}
 	// What is caught is not inherited, as ignoring would be.
@@ -66,7 +82,10 @@ func Watch(args []string, after func(Legacy)) int {
 	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGTSTP, unix.SIGTTOU,
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGXFSZ, unix.SIGALRM, unix.SIGVTALRM, unix.SIGPROF)
 	terminal := saveTerminal(group)
-	if err := w.start(control, group, args[6:]); err != nil {
+	if line >= 0 {
+		unix.CloseOnExec(line)
+	}
+	if err := w.start(control, group, args[7:]); err != nil {
 		say(socket, sayFailed, []byte(err.Error()), -1)
 		return failed
 	}
@@ -74,12 +93,21 @@ func Watch(args []string, after func(Legacy)) int {
 		unix.Kill(w.command, unix.SIGKILL)
 	}
 	alone := make(chan bool)
-	go func() { alone <- w.listen() }()
+	go func() {
+		finished := w.listen()
+		if !finished {
+			w.legacy.Left = KillDescendants(killPatience)
+		}
+		w.tellOver()
+		alone <- finished
+	}()
 	go w.wait()
+	if read := reads[args[7]]; read != nil && line >= 0 {
+		read(line, w.legacy.Ledger, over)
+	}
 	if finished := <-alone; finished {
 		return 0
 	}
-	w.legacy.Left = KillDescendants(killPatience)
 	signal.Ignore(unix.SIGTTOU) // or using the terminal would stop us
 	if terminal.fd >= 0 && !terminal.taken() {
 		terminal.restore()
@@ -164,6 +192,9 @@ func (w *watchdog) keepOutput(m message) {
 	w.legacy.Outputs[i] = os.NewFile(uintptr(m.fd), fmt.Sprintf("output %d", i))
 }
 
+// tellOver tells Read that nothing more will come.
+func (w *watchdog) tellOver() { unix.Write(w.over, []byte{0: 1, 7: 0}) }
+
 // wait collects children, and tells how the command fares.
 func (w *watchdog) wait() {
 	ended := false
@@ -173,7 +204,8 @@ func (w *watchdog) wait() {
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
-			return // there is nobody left
+			w.tellOver() // there is nobody left
+			return
 		case pid != w.command || ended: // the number may be used again
 		case status.Stopped():
 			say(w.socket, sayStopped, nil, -1)
