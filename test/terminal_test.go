@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // terminal is a program on a pseudo-terminal, and the person before it.
@@ -35,10 +36,20 @@ func onTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 	}
 	// Whatever the start-up files make of the prompt, it is this one.
 	cmd.Env = append(cmd.Env, "PROMPT_COMMAND=PS1='"+prompt+"'", "HOME="+t.TempDir(), "HISTFILE=", "TERM=dumb", "GORACE=atexit_sleep_ms=0")
-	keys, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	blocking, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
 	if err != nil {
 		t.Skipf("needs pseudo-terminals: %v", err)
 	}
+	// As it comes, a reader that waits would keep it open when it is closed.
+	fd, err := unix.FcntlInt(blocking.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	blocking.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	keys := os.NewFile(uintptr(fd), "terminal")
 	term := &terminal{t: t, cmd: cmd, keys: keys, fresh: make(chan struct{}, 1)}
 	read := make(chan struct{})
 	go term.read(read)
@@ -91,7 +102,7 @@ func (term *terminal) enter(line string) {
 // await waits until the text is on the screen, behind what was awaited before.
 func (term *terminal) await(text string) {
 	term.t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		term.mu.Lock()
 		_, rest, found := strings.Cut(term.screen, text)
@@ -122,7 +133,7 @@ func (term *terminal) status() int {
 	select {
 	case <-ended:
 		return term.cmd.ProcessState.ExitCode()
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		term.mu.Lock()
 		defer term.mu.Unlock()
 		term.t.Fatalf("the program does not end; the screen has %q", term.screen)
