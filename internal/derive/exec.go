@@ -40,18 +40,18 @@ func exec(d *Deriver, c *Call) error {
 		comm = comm[i+1:]
 	}
 	e := &task.Exec{Comm: bytes.Clone(comm)}
-	program, head, err := d.program(c, o)
+	program, found, err := d.program(c, o)
 	if err != nil {
 		return err
 	}
 	e.TaskID = d.hasher.TaskID(nil, c.Task.PTaskID, &program)
 	d.out.Exec = e
-	if head == nil {
+	if found.head == nil {
 		e.Likely = true // it may be executed but not read: we cannot tell more
 		return nil
 	}
-	image, err := parseELF(head, o)
-	if err != nil {
+	image := found.image
+	if found.err != nil {
 		return nil // the kernel will find nobody to run it, or ask binfmt_misc
 	}
 	var interpreter tsem.File
@@ -65,8 +65,8 @@ func exec(d *Deriver, c *Call) error {
 			return nil
 		}
 		interpreter = d.openProgram(c, i)
-		head := i.Head(headSize)
-		if loader, err = parseELF(head, i); err != nil {
+		its := d.shared.Programs.of(i)
+		if loader = its.image; its.err != nil {
 			return nil
 		}
 	}
@@ -79,18 +79,17 @@ func exec(d *Deriver, c *Call) error {
 const headSize = 256
 
 // program opens the program o and the interpreters that scripts name, and
-// leaves in o the one that is run in the end. head is its beginning, nil if it
-// cannot be read.
-func (d *Deriver) program(c *Call, o *proc.Object) (file tsem.File, head []byte, err error) {
+// leaves in o the one that is run in the end. found is what was read of it.
+func (d *Deriver) program(c *Call, o *proc.Object) (file tsem.File, found *programFile, err error) {
 	for range maxInterpreters + 1 {
 		if !d.executable(c, o) {
 			return file, nil, unix.EACCES
 		}
 		file = d.openProgram(c, o)
-		head = o.Head(headSize)
-		name := scriptInterpreter(head)
+		found = d.shared.Programs.of(o)
+		name := scriptInterpreter(found.head)
 		if name == nil {
-			return file, head, nil
+			return file, found, nil
 		}
 		next := &d.objects[1]
 		if err := d.lens.Lookup(c.Task, unix.AT_FDCWD, name, true, next); err != nil {

@@ -16,17 +16,18 @@ import (
 // Shared is what all derivers of a context know together. It is safe for
 // concurrent use.
 type Shared struct {
-	World   *proc.World
-	Tasks   *task.Registry
-	Created *Created
-	Sockets *Sockets
-	IPC     *IPC
-	Mounts  *Mounts
-	BPF     *BPF
-	Queues  *Queues
-	Keys    *Keys
-	Secure  *Secure
-	Yama    *Yama
+	World    *proc.World
+	Tasks    *task.Registry
+	Created  *Created
+	Sockets  *Sockets
+	IPC      *IPC
+	Mounts   *Mounts
+	BPF      *BPF
+	Queues   *Queues
+	Keys     *Keys
+	Secure   *Secure
+	Programs *Programs
+	Yama     *Yama
 }
 
 // NewShared makes the common knowledge of one context.
@@ -43,7 +44,7 @@ func NewShared(alg *tsem.Algorithm, tasks *task.Registry) (*Shared, error) {
 	return &Shared{
 		World: world, Tasks: tasks, Created: newCreated(), Sockets: newSockets(alg.Size, tasks),
 		IPC: newIPC(alg.Size), Mounts: newMounts(), BPF: newBPF(), Queues: newQueues(),
-		Keys: newKeys(), Secure: newSecure(tasks), Yama: newYama(),
+		Keys: newKeys(), Secure: newSecure(tasks), Programs: newPrograms(), Yama: newYama(),
 	}, nil
 }
 

@@ -147,3 +147,41 @@ func TestFDInfo(t *testing.T) {
 		t.Errorf("%#o, %v", got, err)
 	}
 }
+
+// What may be read beyond doubt may be read.
+func TestMayRead(t *testing.T) {
+	l, self := lensOnSelf(t)
+	dir := t.TempDir()
+	sure := 0
+	for mode := range os.FileMode(0o1000) {
+		if mode&0o333 != 0 {
+			continue
+		}
+		path := dir + "/f" + mode.String()
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		for _, owner := range []int{os.Getuid(), 65534} {
+			if os.Chown(path, owner, -1) != nil {
+				continue // only root gives files away
+			}
+			var o Object
+			if err := l.Lookup(self, unix.AT_FDCWD, []byte(path), true, &o); err != nil {
+				t.Fatal(err)
+			}
+			if mayRead(&l.own, &o) {
+				sure++
+				if err := o.mayAccess(unix.R_OK); err != nil {
+					t.Errorf("mode %v, owner %d: %v", mode, owner, err)
+				}
+			}
+			o.Close()
+		}
+	}
+	if sure == 0 {
+		t.Skip("the file system of the temporary folder has rules of its own")
+	}
+}

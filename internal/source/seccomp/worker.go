@@ -173,17 +173,13 @@ func (w *worker) handle() *derived {
 	}
 	t.Handling.Lock()
 	w.task = t
-	crowd := s.shared.Tasks.Crowd()
-	if crowd {
-		w.receiveEarly()
-	}
 	w.deriver.Before(t)
 	c := &w.derived
 	coe := w.deriver.COE(t)
 	c.begin(t, &coe)
 	c.call = derive.Call{Task: t, Row: row, Args: n.Args, Compat: s.arches[n.Arch].Compat}
 	c.out = w.deriver.Derive(&c.call)
-	if crowd {
+	if s.shared.Tasks.Crowd() {
 		w.receiveEarly()
 	}
 	if !kernel.Valid(w.p.listener, n.ID) {
