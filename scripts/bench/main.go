@@ -62,6 +62,12 @@ type way struct {
 	prefix []string
 }
 
+// Places in the list of ways; strace is there where it is installed.
+const (
+	watched = 1
+	strace  = 3
+)
+
 func ways(program, dir string) ([]way, error) {
 	calls, err := traced()
 	if err != nil {
@@ -113,6 +119,9 @@ func run(out io.Writer, program, only string, rounds int) error {
 	for _, w := range how[1:] {
 		fmt.Fprintf(table, "%s\t", w.name)
 	}
+	if len(how) == strace+1 {
+		fmt.Fprint(table, "added, of strace -f\t")
+	}
 	fmt.Fprintln(table)
 	for i, load := range workloads() {
 		if !strings.Contains(load.name, only) {
@@ -140,10 +149,20 @@ func run(out io.Writer, program, only string, rounds int) error {
 		for j := range how[1:] {
 			fmt.Fprintf(table, "%.2f\t", float64(median(times[j+1]))/float64(alone))
 		}
+		if len(how) == strace+1 {
+			added := median(times[watched]) - alone
+			fmt.Fprintf(table, "%.2f\t", float64(added)/float64(median(times[strace])-alone))
+		}
 		fmt.Fprintln(table)
 		table.Flush()
 	}
-	return nil
+	if only != "" {
+		return nil
+	}
+	if err := start(out, how[watched], dir, rounds); err != nil {
+		return err
+	}
+	return memory(out, how[watched], dir)
 }
 
 func sh(dir string, prefix []string, script string) error {
