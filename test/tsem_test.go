@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"quixote-export/internal/source/tsem/standin"
@@ -127,5 +128,208 @@ func TestTSEMWorkload(t *testing.T) {
 				t.Errorf("commands: %q", got)
 			}
 		})
+	}
+}
+
+// The kernel, and so the stand-in, answers the thread whose child has made the
+// context. Whatever else it says, root's events are never taken for those of
+// the workload.
+func TestTSEMNumberOfTheContext(t *testing.T) {
+	for name, rule := range map[string]standin.Rule{
+		"by manager": standin.ByManager, "root context otherwise": standin.ByManagerOrRoot, "own": standin.ByOwn,
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := madeUp(1, 1, 3)
+			p := tsemPlane(t, standin.Options{
+				Newer: rule == standin.ByManagerOrRoot, Rule: rule, RootExport: true,
+				Created: func(c *standin.Context) { c.Push(want...) },
+			})
+			p.Kernel.Root().Push(madeUp(0, 1, 50)...)
+			out, said, status := watchTSEM(t, p, []string{"--no-markers"}, "true")
+			if status != 0 || said != "" || !bytes.Equal(out, bytes.Join(want, nil)) {
+				t.Errorf("status %d, said %q, %s", status, said, out)
+			}
+		})
+	}
+}
+
+// What the kernel refuses ends in one line with the cause, at once.
+func TestTSEMRefused(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		options standin.Options
+		flags   []string
+		command []string
+		status  int
+		said    string
+	}{
+		{"model", standin.Options{}, []string{"-M", "nosuch"}, []string{"true"}, 125, `no model "nosuch"`},
+		{"digest", standin.Options{NoDigests: []string{"sm3"}}, []string{"-h", "sm3"}, []string{"true"}, 125, `no digest "sm3"`},
+		{"crash by digest", standin.Options{}, []string{"-h", "hmac(sha256)"}, []string{"true"}, 125, "unknown digest"},
+		{"model that breaks the command", standin.Options{}, []string{"-M", "a b"}, []string{"true"}, 125, "no blanks"},
+		{"model that is too long", standin.Options{}, []string{"-M", strings.Repeat("m", 100)}, []string{"true"}, 125, "too long"},
+		{"no memory", standin.Options{Wrote: func(string) syscall.Errno { return syscall.ENOMEM }}, nil, []string{"true"}, 125, "cannot allocate memory"},
+		{"no access", standin.Options{Wrote: func(string) syscall.Errno { return syscall.EACCES }}, nil, []string{"true"}, 125, "CAP_MAC_ADMIN"},
+		{"no such program", standin.Options{}, nil, []string{"/nosuch/program"}, 127, "cannot run /nosuch/program"},
+		{"no program", standin.Options{}, nil, []string{"/etc/passwd"}, 126, "cannot run /etc/passwd"},
+		{"not active", standin.Options{LSM: "capability,landlock"}, []string{"--source", "tsem"}, []string{"true"}, 125, "has no TSEM, or it is not active"},
+		{"no root export", standin.Options{}, []string{"-R"}, nil, 125, "tsem_mode=root_export_only"},
+		{"no root export, newer", standin.Options{Newer: true}, []string{"-R"}, nil, 125, "tsem_mode=root_export_only"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := tsemPlane(t, row.options)
+			out, said, status := watchTSEM(t, p, row.flags, row.command...)
+			if status != row.status || !strings.Contains(said, row.said) || strings.Count(said, "\n") != 1 || len(out) != 0 {
+				t.Errorf("status %d, said %q, %d bytes of output", status, said, len(out))
+			}
+		})
+	}
+}
+
+// What a reader may meet costs no record that the kernel gave.
+func TestTSEMHazards(t *testing.T) {
+	long := madeUp(1, 2, 1)[0]
+	long = bytes.Replace(long, []byte(`"sig": "`), []byte(`"sig": "`+strings.Repeat("0", 5000)), 1)
+	p := tsemPlane(t, standin.Options{Created: func(c *standin.Context) {
+		c.Push(madeUp(1, 1, 1)...)
+		c.Push(long) // the first of that length is lost in the kernel
+		c.Push(bytes.Replace(long, []byte(`"number": "2"`), []byte(`"number": "3"`), 1))
+		c.Fail(syscall.EINTR)
+		c.Fail(syscall.ENODATA)
+		c.Fail(0)
+		c.Push(madeUp(1, 5, 1)...) // two processors
+		c.Push(madeUp(1, 4, 1)...)
+		c.Push([]byte(`{"export": {"type": "event"}, }` + "\n")) // number 6
+		c.Push(madeUp(1, 7, 2)...)
+	}})
+	out, said, status := watchTSEM(t, p, nil, "true")
+	s := readTSEM(t, out)
+	var got []uint64
+	for _, e := range s.events {
+		got = append(got, e.Number)
+	}
+	if want := []uint64{1, 3, 5, 4, 7, 8}; !slices.Equal(got, want) {
+		t.Errorf("events %v, want %v", got, want)
+	}
+	if len(s.lost) != 1 || s.lost[0].After != 1 || s.lost[0].Count != "1" || s.lost[0].Cause != "number_gap" {
+		t.Errorf("losses: %+v", s.lost)
+	}
+	if status != 123 || !strings.Contains(said, "lost: 1 number_gap") || !strings.Contains(said, "repaired: 1 of") {
+		t.Errorf("status %d, said %q", status, said)
+	}
+	if s.start == nil || s.start.Source != "tsem" || s.start.Context != 1 {
+		t.Errorf("start: %+v", s.start)
+	}
+}
+
+// readTSEM reads records that a kernel has written: they need not be as ours.
+func readTSEM(t *testing.T, out []byte) *stream {
+	t.Helper()
+	s := &stream{t: t}
+	for line := range bytes.Lines(out) {
+		var p tsem.Parser
+		r, err := p.Parse(line)
+		if err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		switch {
+		case r.Event != nil:
+			s.events = append(s.events, r.Event)
+		case r.Lost != nil:
+			s.lost = append(s.lost, r.Lost)
+		case r.Start != nil:
+			s.start = r.Start
+		}
+	}
+	return s
+}
+
+// A stream that another context takes the place of ends with an error, and the
+// workload with it.
+func TestTSEMForeignEvents(t *testing.T) {
+	p := tsemPlane(t, standin.Options{Created: func(c *standin.Context) { c.Push(madeUp(9, 1, 1)...) }})
+	_, said, status := watchTSEM(t, p, nil, "sleep", "1000")
+	if status != 125 || !strings.Contains(said, "event of context 9 to the reader of context 1") {
+		t.Errorf("status %d, said %q", status, said)
+	}
+}
+
+func TestTSEMRoot(t *testing.T) {
+	for _, newer := range []bool{false, true} {
+		t.Run(fmt.Sprintf("newer=%v", newer), func(t *testing.T) {
+			p := tsemPlane(t, standin.Options{Newer: newer, RootExport: true})
+			want := madeUp(0, 40, 250)
+			p.Kernel.Root().Push(want...)
+			out, said, status := watchTSEM(t, p, []string{"-R", "--no-markers"})
+			if status != 0 || said != "" || !bytes.Equal(out, bytes.Join(want, nil)) {
+				t.Errorf("status %d, said %q, %d lines", status, said, bytes.Count(out, []byte{'\n'}))
+			}
+		})
+	}
+}
+
+func TestTSEMFollow(t *testing.T) {
+	t.Run("shell", func(t *testing.T) {
+		p := tsemPlane(t, standin.Options{RootExport: true})
+		p.Kernel.Root().Push(madeUp(0, 1, 5)...)
+		u := follow(t, p, "-q", "2")
+		u.holds(u.o.output, `"number": "5"`)
+		p.Kernel.Root().Push(madeUp(0, 1, 10)[5:]...)
+		if _, err := io.WriteString(u.in, "exit 3\n"); err != nil {
+			t.Fatal(err)
+		}
+		u.ended(3)
+		u.whole(10)
+	})
+	t.Run("no shell", func(t *testing.T) {
+		p := tsemPlane(t, standin.Options{RootExport: true})
+		p.Kernel.Root().Push(madeUp(0, 1, 5)...)
+		u := follow(t, p, "--no-shell")
+		u.holds(u.o.output, `"number": "5"`) // after a second, as the group is not full
+		u.cmd.Process.Signal(syscall.SIGTERM)
+		u.ended(0)
+		u.whole(5)
+	})
+}
+
+// following is an export of the root context that goes on.
+type following struct {
+	*under
+	in io.Writer
+}
+
+func follow(t *testing.T, p *standin.Plane, flags ...string) following {
+	t.Helper()
+	u := &under{t: t, o: options{output: filepath.Join(openDir(t), "out.exp")}}
+	args := append([]string{"--securityfs", p.Dir, "-R", "-f", "-o", u.o.output, "--no-markers"}, flags...)
+	c := exec.Command(exportProgram(t), args...)
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.errors = filepath.Join(openDir(t), "stderr")
+	file, err := os.Create(u.errors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	c.Stderr = file
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	u.cmd = c
+	t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait()
+	})
+	return following{u, in}
+}
+
+// whole checks that events 1 to n were written.
+func (f following) whole(n int) {
+	f.t.Helper()
+	want := string(bytes.Join(madeUp(0, 1, n), nil))
+	if got := f.content(f.o.output); got != want {
+		f.t.Errorf("got %d lines, want %d", strings.Count(got, "\n"), n)
 	}
 }

@@ -76,8 +76,8 @@ Reports
       --help               this page
       --version            version, Go version and platform
 
-Not available in this version: -R, -R -f, -R -q, --drain-spool, -b, -e,
---ring, --source bpf, --source trace
+Not available in this version: --drain-spool, -b, -e, --ring, --source
+bpf, --source trace
 
 Exit status: that of the workload, 128+N when signal N ended it, or
   123  the workload ended well, but events were lost or not delivered

@@ -13,9 +13,6 @@ type missing struct {
 }
 
 var missingFeatures = []missing{
-	{"-R -f", "following the root context", func(p *Plan) bool { return p.Follow }},
-	{"-R -q", "grouping records", func(p *Plan) bool { return p.Queue != 0 }},
-	{"-R", "the root context", func(p *Plan) bool { return p.Mode == Root }},
 	{"--drain-spool", "delivering what waits for a broker", func(p *Plan) bool { return p.Mode == Drain }},
 	{"-b", "an MQTT broker", func(p *Plan) bool { return p.Broker != "" }},
 	{"-e", "an Elasticsearch endpoint", func(p *Plan) bool { return p.Endpoint != "" }},

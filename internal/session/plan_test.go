@@ -121,9 +121,6 @@ func TestWhatThisVersionLacks(t *testing.T) {
 		flag   string
 		change func(*Plan)
 	}{
-		{"-R", func(p *Plan) { p.Mode = Root }},
-		{"-R -f", func(p *Plan) { p.Mode, p.Follow = Root, true }},
-		{"-R -q", func(p *Plan) { p.Mode, p.Queue = Root, 5 }},
 		{"--drain-spool", func(p *Plan) { p.Mode = Drain }},
 		{"-b", func(p *Plan) { p.Broker = "h" }},
 		{"-e", func(p *Plan) { p.Endpoint = "h" }},

@@ -45,10 +45,11 @@ func IsEnter(args []string) bool {
 // can be is the watchdog.
 func Enter(args []string) int {
 	if workload.IsWatchdog(args) {
-		return workload.Watch(args, map[string]workload.Read{SourceTSEM: tsemsource.Read}, execute)
+		return workload.Watch(args, map[string]workload.Read{SourceTSEM: tsemsource.Read, wayRoot: tsemsource.Read}, execute)
 	}
 	return workload.Enter(args, map[string]workload.Way{
-		SourceSeccomp: seccomp.Enter, SourceTSEM: tsemsource.Enter, wayRuntime: enterNothing,
+		SourceSeccomp: seccomp.Enter, SourceTSEM: tsemsource.Enter,
+		wayRuntime: enterNothing, wayRoot: enterNothing,
 	})
 }
 
@@ -90,6 +91,9 @@ func (s *session) look() (err error) {
 	if s.plan.Mode == Container {
 		return s.lookContainer()
 	}
+	if s.plan.Mode == Root {
+		return s.lookRoot()
+	}
 	s.words = s.plan.words()
 	s.path, err = workload.Look(s.words[0])
 	return err
@@ -110,7 +114,7 @@ type watched interface {
 // session is one run of one workload.
 type session struct {
 	plan     *Plan
-	path     string   // of the program that is started
+	path     string   // of the program that is started, "" for none
 	words    []string // its name and arguments
 	streams  Streams
 	log      *slog.Logger
@@ -176,15 +180,17 @@ func (s *session) run(ctx context.Context) (int, error) {
 	}
 	// Nothing is exported before the command runs: a failed start leaves an
 	// output as it was.
-	if err := s.work.Release(s.words[0]); err != nil {
-		s.work.Wait()
-		s.endContainer()
-		s.exporter.Abandon()
-		return startStatus(err), err
+	if s.path != "" {
+		if err := s.work.Release(s.words[0]); err != nil {
+			s.work.Wait()
+			s.endContainer()
+			s.exporter.Abandon()
+			return startStatus(err), err
+		}
 	}
 	exported := make(chan error, 1)
 	go func() { exported <- s.exporter.Run(ctx, s.src) }()
-	exit := s.supervise(ctx, signals)
+	exit := s.await(ctx, signals)
 	runErr := <-exported
 	if s.cut {
 		s.exporter.Break(record.CauseKilled)
@@ -270,6 +276,9 @@ func (s *session) start(number uint64) error {
 	if s.bundle != nil {
 		return s.startContainer(number)
 	}
+	if s.plan.Mode == Root {
+		return s.startRoot()
+	}
 	if s.source == SourceTSEM {
 		return s.startTSEM()
 	}
@@ -338,16 +347,28 @@ func (s *session) outputFailed(err error, end func()) {
 	}
 }
 
+// await waits for the end of what is exported.
+func (s *session) await(ctx context.Context, signals <-chan os.Signal) workload.Exit {
+	if s.plan.Mode == Root {
+		return s.superviseRoot(ctx, signals)
+	}
+	return s.supervise(ctx, signals)
+}
+
 // supervise waits until the command has ended and no task of its context is
 // left, and deals with signals meanwhile.
 func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit workload.Exit) {
 	exited, gone, canceled, orphaned := s.work.Exited(), s.src.Done(), ctx.Done(), s.work.Orphaned()
 	var left <-chan time.Time
-	ended, ending := false, false
+	ended, ending, over := false, false, false // over: the source is
 	end := func() {
 		if !ending {
 			ending = true
-			go workload.Terminate(s.src.Processes, s.src.Done())
+			done := s.src.Done()
+			if over {
+				done = s.over // the source sees no end any more
+			}
+			go workload.Terminate(s.src.Processes, done)
 		}
 	}
 	for {
@@ -359,6 +380,9 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			if s.plan.NoWait {
 				end()
 			}
+			if over {
+				return exit
+			}
 			left = time.After(leftBehind)
 		case <-left:
 			if pids := s.src.Processes(); len(pids) > 0 && !ending {
@@ -368,12 +392,7 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			if ended {
 				return exit
 			}
-			select {
-			case exit = <-exited:
-				return exit
-			case <-orphaned:
-				return s.orphaned()
-			}
+			gone, over = nil, true
 		case err := <-s.broken:
 			s.outputFailed(err, end)
 		case <-orphaned:
@@ -382,6 +401,9 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 				ended, exited, exit = true, nil, died
 				close(s.over)
 				s.endContainer()
+			}
+			if over {
+				return exit
 			}
 		case <-canceled:
 			canceled = nil

@@ -23,9 +23,16 @@ func (s *session) tsemOptions() tsemsource.Options {
 		Timestamp: s.plan.Timestamp,
 		Processes: s.work.Processes,
 		Notice:    s.notice,
-		Failed:    func(err error) { s.sinkFailed("tsem", err) },
+		Failed:    s.sourceFailed,
 		Log:       s.log,
 	}
+}
+
+// sourceFailed is called when the reading has broken off: nothing of what the
+// workload does is seen any more.
+func (s *session) sourceFailed(err error) {
+	s.log.Error("source failed", "error", err)
+	s.broken <- err
 }
 
 // startTSEM makes the child, which makes its context itself, and has the

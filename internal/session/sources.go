@@ -70,14 +70,20 @@ func Sources(w io.Writer, plan *Plan) error {
 func (p *Plan) pick() (string, error) {
 	var reasons error
 	for _, s := range sources(p.securityfs()) {
-		if p.Source != SourceAuto && s.name != p.Source || s.name == SourceTrace {
+		if p.Source != SourceAuto && s.name != p.Source || s.name == SourceTrace || p.Mode == Root && s.name == SourceSeccomp {
 			continue
 		}
 		err := s.probe()
 		if err == nil {
 			return s.name, nil
 		}
-		reasons = fmt.Errorf("source %s: %w", s.name, err)
+		if p.Mode != Root || reasons == nil { // of the others, none has the root context yet
+			reasons = fmt.Errorf("source %s: %w", s.name, err)
+		}
 	}
-	return "", fmt.Errorf("no source of events for a workload on this host: %w (--sources tells more)", reasons)
+	whose := "a workload"
+	if p.Mode == Root {
+		whose = "the root context"
+	}
+	return "", fmt.Errorf("no source of events for %s on this host: %w (--sources tells more)", whose, reasons)
 }

@@ -38,7 +38,7 @@ import (
 
 // Spec says what to start.
 type Spec struct {
-	Path  string   // of the program, as Look found it
+	Path  string   // of the program, as Look found it; "" for none: a watchdog alone
 	Args  []string // with the name it is called by
 	Files [3]*os.File
 	Way   string // how the child enters the context, a key of Enter's ways

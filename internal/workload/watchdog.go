@@ -85,6 +85,10 @@ func Watch(args []string, reads map[string]Read, after func(Legacy)) int {
 	if line >= 0 {
 		unix.CloseOnExec(line)
 	}
+	if err := errors.Join(Subreaper(), Undumpable()); err != nil {
+		say(socket, sayFailed, []byte(err.Error()), -1)
+		return failed
+	}
 	if err := w.start(control, group, args[7:]); err != nil {
 		say(socket, sayFailed, []byte(err.Error()), -1)
 		return failed
@@ -101,7 +105,9 @@ func Watch(args []string, reads map[string]Read, after func(Legacy)) int {
 		w.tellOver()
 		alone <- finished
 	}()
-	go w.wait()
+	if w.command != 0 {
+		go w.wait()
+	}
 	if read := reads[args[7]]; read != nil && line >= 0 {
 		read(line, w.legacy.Ledger, over)
 	}
@@ -121,10 +127,11 @@ func Watch(args []string, reads map[string]Read, after func(Legacy)) int {
 const killPatience = 10 * time.Second
 
 // start makes the child that becomes the command. words are way, options, path
-// and arguments of its Spec.
+// and arguments of its Spec. Without a path there is none.
 func (w *watchdog) start(control, group int, words []string) error {
-	if err := errors.Join(Subreaper(), Undumpable()); err != nil {
-		return err
+	if path := words[2]; path == "" {
+		unix.Close(control)
+		return nil
 	}
 	attr := &syscall.ProcAttr{
 		Env:   os.Environ(),

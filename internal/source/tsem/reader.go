@@ -37,6 +37,10 @@ const (
 	// A stream that the kernel calls broken is missed if the context has not
 	// ended by then.
 	vanishedPatience = 5 * time.Second
+
+	// A reader that is asked to stop reads what is queued, as long as that
+	// takes no longer.
+	stopPatience = time.Second
 )
 
 // reader is the reading side, on the thread that the kernel answers.
@@ -57,6 +61,7 @@ type reader struct {
 	told     time.Time // when it was last
 	gone     bool      // it is
 	ending   bool      // over is readable
+	stopping time.Time // when the supervisor has asked to stop
 	vanished bool      // the kernel calls the stream broken
 	wide     bool      // digests are longer than kernels write, which is to be told
 }
@@ -151,7 +156,17 @@ func (r *reader) attach(p *plane) (a attached, err error) {
 	}
 	note("open "+name, "descriptor "+strconv.Itoa(fd), since)
 	r.fd, a.Context = fd, r.context
+	if !r.orders.Context && name == fileExport && !exportsRoot() && !queued(fd) {
+		return a, errNoRootExport // a stream that is empty looks the same
+	}
 	return a, nil
+}
+
+// queued tells whether there is something to read.
+func queued(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err != nil || n > 0 && fds[0].Revents&unix.POLLIN != 0
 }
 
 // askChild has the child ask the kernel for the number of its context.
@@ -172,11 +187,14 @@ func (r *reader) askChild() (uint64, error) {
 
 // run reads until the context has ended and all is read.
 func (r *reader) run() error {
-	for {
-		last := r.ending // what is queued by now is all
+	for first := true; ; first = false {
+		last := r.ending || !r.stopping.IsZero() // what is queued by now is all
 		if err := r.drain(); err != nil {
 			r.tellNews()
 			return r.unlessStopped(err)
+		}
+		if first && !r.orders.Context && r.account.Read == 0 {
+			tell(r.line, sayNotice, "no event of the root context is queued: all were exported before, or somebody else reads them")
 		}
 		if last || !r.orders.Context && !r.orders.Follow {
 			break
@@ -225,6 +243,9 @@ func (r *reader) drain() error {
 		if n%1024 == 0 {
 			if _, err := r.listen(0); err != nil {
 				return err
+			}
+			if !r.stopping.IsZero() && time.Since(r.stopping) > stopPatience {
+				return errStopped // what is queued stays for the next export
 			}
 		}
 	}
@@ -411,6 +432,9 @@ func (r *reader) wait() error {
 			if _, err := r.listen(0); err != nil {
 				return err
 			}
+			if !r.stopping.IsZero() {
+				return nil
+			}
 		}
 		switch ready := fds[0].Revents; {
 		case fds[1].Revents != 0:
@@ -442,7 +466,7 @@ func (r *reader) listen(timeout int) (word byte, err error) {
 	var buf [16]byte
 	switch word, _ = heard(r.line, buf[:]); word {
 	case sayStop:
-		return 0, errStopped
+		r.stopping = time.Now()
 	case 0:
 		r.gone = true
 	}

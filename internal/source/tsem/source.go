@@ -55,7 +55,7 @@ type Source struct {
 	changed sync.Cond  // news, a full ledger, or the end
 	full    bool       // the reader waits for room
 	ended   error
-	failed  bool
+	died    bool // the reader has
 	account account
 	losses  record.Losses
 
@@ -167,13 +167,20 @@ func (s *Source) Context() uint64 { return s.number }
 // nothing more can be.
 func (s *Source) Done() <-chan struct{} { return s.done }
 
+// Died tells, when it is done, whether the reader has died instead of ending.
+func (s *Source) Died() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.died
+}
+
 // Processes lists those of the context that are alive.
 func (s *Source) Processes() []int { return s.opts.Processes() }
 
 // Sealed implements the session's source: no other context joins this one.
 func (s *Source) Sealed() {}
 
-// Stop ends the reading of the root context: what is queued stays there.
+// Stop ends the reading of the root context, with what is queued.
 func (s *Source) Stop() { tell(s.line, sayStop, "") }
 
 // Losses implements the exporter's source.
@@ -204,11 +211,11 @@ func (s *Source) hear(buf []byte) {
 			return
 		case sayFailed:
 			err := errors.New(string(text))
-			s.wake(func() { s.ended, s.failed = err, true })
+			s.wake(func() { s.ended = err })
 			s.opts.Failed(err)
 			return
 		default: // it has died; the session knows what follows
-			s.wake(func() { s.ended = io.EOF })
+			s.wake(func() { s.ended, s.died = io.EOF, true })
 			return
 		}
 	}
