@@ -97,7 +97,7 @@ func (o *output) catchUp() (record.Cause, error) {
 // tell writes one record of our own.
 func (o *output) tell(r interface{ AppendJSON([]byte) []byte }) (record.Cause, error) {
 	o.own.Reset()
-	o.own.Context = o.context
+	o.own.Context, o.own.Own = o.context, true
 	o.own.Buf = r.AppendJSON(o.own.Buf)
 	o.own.EndRecord(0)
 	_, cause, err := o.hand(&o.own)
@@ -157,6 +157,28 @@ type holder interface {
 	// Held is how many bytes of the records that the sink took last are in its
 	// memory alone.
 	Held() int64
+}
+
+// A loser is a sink that can lose records which it has taken. It writes the
+// lost records for them itself.
+type loser interface{ Lost() record.Losses }
+
+// A waiter is a sink that keeps for later runs what it could not deliver.
+type waiter interface{ Waiting() int }
+
+// lostLater is what the sink has lost after it took it.
+func (o *output) lostLater() record.Losses {
+	if l, ok := o.sink.(loser); ok {
+		return l.Lost()
+	}
+	return record.Losses{}
+}
+
+// missing is what the sink alone does not have.
+func (o *output) missing() record.Losses {
+	all := o.losses
+	all.Merge(o.lostLater())
+	return all
 }
 
 // A placed sink knows where in a regular file its next record will begin.
@@ -290,7 +312,8 @@ func (o *output) lost(g gap, sink string) *tsem.Lost {
 
 // end is the end marker: what this sink has got, and what it lacks.
 func (o *output) end(source record.Losses, broken record.Cause, status string) *tsem.End {
-	source.Merge(o.losses)
+	source.Merge(o.missing())
+	later, _ := o.lostLater().Total()
 	lost := ""
 	if n, exact := source.Total(); exact {
 		lost = strconv.FormatUint(n, 10)
@@ -302,7 +325,7 @@ func (o *output) end(source record.Losses, broken record.Cause, status string) *
 	return &tsem.End{
 		Cut:    cut,
 		Run:    o.start.Run,
-		Events: o.part.events,
+		Events: o.part.events - min(later, o.part.events),
 		Bytes:  o.part.bytes,
 		Lost:   lost,
 		Status: status,

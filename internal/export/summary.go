@@ -26,8 +26,10 @@ type Summary struct {
 type SinkSummary struct {
 	Name   string
 	Events uint64        // events that the sink took
-	Losses record.Losses // what the sink alone did not take
-	Err    error         // its first error
+	Losses record.Losses // what the sink alone did not take, or has lost
+	// Waiting is how many records the sink keeps for later runs.
+	Waiting int
+	Err     error // its first error
 }
 
 // A TypeCount is the number of events of one type.
@@ -38,6 +40,15 @@ type TypeCount struct {
 
 // Lost reports whether events were lost anywhere, or may have been.
 func (s Summary) Lost() bool { return !s.Losses().None() }
+
+// Waiting is how many records are kept for later runs.
+func (s Summary) Waiting() int {
+	n := 0
+	for _, sink := range s.Sinks {
+		n += sink.Waiting
+	}
+	return n
+}
 
 // Losses adds up the losses of the source and of every sink.
 func (s Summary) Losses() record.Losses {
@@ -56,7 +67,11 @@ func (e *Exporter) summary() Summary {
 		Source:   e.source,
 	}
 	for _, o := range e.outputs {
-		s.Sinks = append(s.Sinks, SinkSummary{o.sink.Name(), o.events, o.losses, o.err})
+		sink := SinkSummary{Name: o.sink.Name(), Events: o.events, Losses: o.missing(), Err: o.err}
+		if w, ok := o.sink.(waiter); ok {
+			sink.Waiting = w.Waiting()
+		}
+		s.Sinks = append(s.Sinks, sink)
 	}
 	for t, n := range e.byType {
 		if n > 0 {

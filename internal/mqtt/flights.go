@@ -18,6 +18,7 @@ type flight struct {
 	message Message
 	own     bool // a greeting or farewell, of which the feed knows nothing
 	sent    bool // at least once
+	again   bool // more than once
 	givenUp bool // without asking the broker
 	stage   stage
 	tries   uint8  // how often it was refused for what may pass

@@ -190,12 +190,11 @@ func (l *link) take() bool {
 }
 
 func (l *link) appendFlight(b []byte, fl *flight, id uint16) []byte {
-	again := fl.sent
-	fl.sent = true
+	fl.again, fl.sent = fl.sent, true
 	if fl.stage == received {
 		return appendPubrel(b, id, codeSuccess)
 	}
-	return appendPublish(b, l.limits.Version, &fl.message, l.p.options.QoS, id, again)
+	return appendPublish(b, l.limits.Version, &fl.message, l.p.options.QoS, id, fl.again)
 }
 
 // read takes what the broker sends until the connection ends.

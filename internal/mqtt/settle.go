@@ -35,9 +35,11 @@ func (l *link) acknowledge(kind byte, body []byte) error {
 	switch {
 	case kind == packets.Puback && o.QoS == 1:
 		l.answer(i, code, kind, body)
-	case kind == packets.Pubrec && o.QoS == 2 && code >= codeRefused:
+	case kind == packets.Pubrec && o.QoS == 2 && code >= codeRefused && !(code == codeIDInUse && fl.again):
 		l.answer(i, code, kind, body)
 	case kind == packets.Pubrec && o.QoS == 2:
+		// Some brokers say of what comes again that its identifier is in
+		// use: so they have it, and wait for the release.
 		fl.stage = received
 		l.control = appendPubrel(l.control, id, codeSuccess)
 	case kind == packets.Pubcomp && o.QoS == 2 && fl.stage == received:

@@ -19,6 +19,7 @@ import (
 type Batch struct {
 	Context uint64      // the context all records belong to
 	At      uint64      // position of Buf in the ledger, if it is in one
+	Own     bool        // it is in no ledger: the exporter has made it itself
 	Buf     []byte      // whole lines, each ending in LF
 	Ends    []int       // end of each record in Buf, behind its LF
 	Types   []tsem.Type // event type of each record, 0 for a record that is no event
@@ -60,7 +61,7 @@ func (b *Batch) EndRecord(t tsem.Type) {
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
-	b.Context, b.At = 0, 0
+	b.Context, b.At, b.Own = 0, 0, false
 	b.Buf = b.Buf[:0]
 	b.Ends = b.Ends[:0]
 	b.Types = b.Types[:0]

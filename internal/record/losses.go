@@ -29,6 +29,12 @@ const (
 	CauseSyncError
 	CauseOutputDeleted
 	CauseKilled
+	CauseSpoolFull
+	CauseSpoolError
+	CauseSpoolDamaged
+	CauseMessageTooLarge
+	CauseMessageRefused
+	CauseUnconfirmed
 
 	causeCount = iota + 1
 )
@@ -49,6 +55,13 @@ var causes = [causeCount]struct{ word, meaning string }{
 	CauseKilled:         {"killed", "quixote-export or its watchdog was killed"},
 	CauseSyncError:      {"sync_error", "records were written, but it is not certain that they are safe"},
 	CauseOutputDeleted:  {"output_deleted", "the output was deleted while it was written, and the records in it"},
+
+	CauseSpoolFull:       {"spool_full", "the broker was away, and the spool had no room"},
+	CauseSpoolError:      {"spool_error", "the broker was away, and the spool could not be written"},
+	CauseSpoolDamaged:    {"spool_damaged", "what waited in the spool was damaged"},
+	CauseMessageTooLarge: {"message_too_large", "the broker takes no message of that size"},
+	CauseMessageRefused:  {"message_refused", "the broker refused the message"},
+	CauseUnconfirmed:     {"unconfirmed", "the connection to the broker broke, and with QoS 0 nobody knows what it got"},
 }
 
 // String returns the word, as in the cause member of a lost record.
