@@ -39,7 +39,7 @@ Output (one or more of -o, -b, -e)
       --sync-interval TIME how often FILE is synced to its disk (1s)
       --on-output-error HOW  stop (the workload) or continue (stop)
       --no-markers         leave out the start and end records
-  -b, --broker SERVER      MQTT: host or URL
+  -b, --broker SERVER      MQTT: host, host:port or URL
   -e, --endpoint SERVER    Elasticsearch: host or URL
   -p, --port NUMBER        port of the broker or endpoint
   -t, --topic NAME         MQTT topic or Elasticsearch index
@@ -76,8 +76,7 @@ Reports
       --help               this page
       --version            version, Go version and platform
 
-Not available in this version: --drain-spool, -b, -e, --ring, --source
-bpf, --source trace
+Not available in this version: -e, --ring, --source bpf, --source trace
 
 Exit status: that of the workload, 128+N when signal N ended it, or
   123  the workload ended well, but events were lost or not delivered
@@ -89,4 +88,5 @@ Examples
   quixote-export -X -o make.exp --stats -- make -j2
   quixote-export -X -w demo -a -o - -- cat /etc/hostname | jq .event.type
   quixote-export -X -u -h sha512 -o /dev/fd/3 -- ./prog 3> prog.exp
+  quixote-export -w web -b mqtts://broker.example -t hosts/{host}/web
 `

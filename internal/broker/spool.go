@@ -98,6 +98,7 @@ func parseLabel(text []byte) (Label, error) {
 type Claim struct {
 	Queue *spool.Queue
 	Path  string
+	Label []byte // what is written beside the records
 	// First tells that no other run has the key. The queue of another run has
 	// a folder of its own, with its name behind ours.
 	First bool
@@ -123,12 +124,12 @@ func TakeSpool(base string, l Label, run string, limit int64) (*Claim, error) {
 		if q, err = spool.Open(path, options); err != nil {
 			return nil, err
 		}
-		return &Claim{Queue: q, Path: path}, nil
+		return &Claim{Queue: q, Path: path, Label: options.Label}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	c := &Claim{Queue: q, Path: path, First: true}
+	c := &Claim{Queue: q, Path: path, Label: options.Label, First: true}
 	if err := c.adopt(options); err != nil {
 		q.Close()
 		return nil, err

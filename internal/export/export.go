@@ -247,7 +247,9 @@ func (e *Exporter) Finish(status int) Summary {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stop()
+	now := time.Now()
 	for _, o := range e.outputs {
+		o.ended = now
 		o.finish(e.source, e.broken, strconv.Itoa(status))
 	}
 	return e.summary()

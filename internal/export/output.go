@@ -29,6 +29,8 @@ type output struct {
 	err     error     // the first one
 	told    time.Time // when an error was told last
 
+	ended time.Time // of the run, the same for all; zero before
+
 	own record.Batch // markers and lost records, reused
 
 	account *ledger.Output // nil without a ledger
@@ -318,6 +320,10 @@ func (o *output) end(source record.Losses, broken record.Cause, status string) *
 	if n, exact := source.Total(); exact {
 		lost = strconv.FormatUint(n, 10)
 	}
+	ended := o.ended
+	if ended.IsZero() {
+		ended = time.Now()
+	}
 	cut := ""
 	if broken != 0 {
 		cut = broken.String()
@@ -329,6 +335,6 @@ func (o *output) end(source record.Losses, broken record.Cause, status string) *
 		Bytes:  o.part.bytes,
 		Lost:   lost,
 		Status: status,
-		Ended:  time.Now(),
+		Ended:  ended,
 	}
 }

@@ -13,8 +13,6 @@ type missing struct {
 }
 
 var missingFeatures = []missing{
-	{"--drain-spool", "delivering what waits for a broker", func(p *Plan) bool { return p.Mode == Drain }},
-	{"-b", "an MQTT broker", func(p *Plan) bool { return p.Broker != "" }},
 	{"-e", "an Elasticsearch endpoint", func(p *Plan) bool { return p.Endpoint != "" }},
 	{"--ring", "the size of the BPF ring", func(p *Plan) bool { return p.Ring != 0 }},
 	{"--source bpf", "events from LSM programs", func(p *Plan) bool { return p.Source == SourceBPF }},

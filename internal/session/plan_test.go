@@ -121,8 +121,6 @@ func TestWhatThisVersionLacks(t *testing.T) {
 		flag   string
 		change func(*Plan)
 	}{
-		{"--drain-spool", func(p *Plan) { p.Mode = Drain }},
-		{"-b", func(p *Plan) { p.Broker = "h" }},
 		{"-e", func(p *Plan) { p.Endpoint = "h" }},
 		{"--ring", func(p *Plan) { p.Ring = 4096 }},
 		{"--source bpf", func(p *Plan) { p.Source = SourceBPF }},

@@ -33,6 +33,7 @@ type will struct {
 type legatee struct {
 	Path   string // of the flag -o
 	Append bool
+	Spool  *spoolLegatee // of a broker; nil: it is a file
 }
 
 // will is that of a run of the plan.
@@ -93,6 +94,9 @@ func execute(legacy workload.Legacy) {
 
 // rescue gives output number i what it lacks, and says so.
 func (l legatee) rescue(w *will, book *ledger.Ledger, i int, open *os.File) string {
+	if l.Spool != nil {
+		return l.Spool.rescue(w, book, i)
+	}
 	account := book.Output(i)
 	left := book.Left(account)
 	if open == nil && len(left) == 0 {

@@ -56,7 +56,7 @@ func Enter(args []string) int {
 // Run carries out the plan. The status is that of the workload, or says what
 // went wrong; the error, if any, is for the user.
 func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err error) {
-	takePassword()
+	password := takePassword()
 	log, closer, err := OpenDebug(plan.Debug)
 	if err != nil {
 		return 0, err
@@ -67,6 +67,9 @@ func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err erro
 			fmt.Fprintln(streams.Err, "quixote-export: -o, -b and -e have no effect: -S exports nothing")
 		}
 		return 0, show(streams.Out, plan.magazine())
+	}
+	if plan.Mode == Drain {
+		return drain(ctx, plan, password, func(line string) { fmt.Fprintf(streams.Err, "quixote-export: %s\n", line) })
 	}
 	name, err := plan.pick()
 	if err != nil {
@@ -79,6 +82,11 @@ func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err erro
 	s.terminal = IsTerminal(streams.Err)
 	if err := s.look(); err != nil {
 		return startStatus(err), err
+	}
+	if plan.Broker != "" {
+		if s.connection, err = plan.connect(hostname(), password); err != nil {
+			return 0, err
+		}
 	}
 	for _, line := range plan.Warnings(name) {
 		s.notice(line)
@@ -121,7 +129,9 @@ type session struct {
 	source   string // name of the source
 	terminal bool   // somebody reads our standard error
 
-	containing // what a container needs besides
+	containing              // what a container needs besides
+	connection *connection  // nil without a broker
+	broker     *publication // the same
 
 	ledger   *ledger.Ledger
 	will     *will // for the watchdog
@@ -156,12 +166,22 @@ func (s *session) run(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	run := newUUID()
+	start := s.startRecord(run, number, boot)
+	if s.connection != nil {
+		if s.broker, err = s.publish(ctx, s.connection, run); err != nil {
+			return 0, err
+		}
+		sinks = append(sinks, s.broker.Sink)
+	}
 	s.rotation = newRotation(s.plan)
 	signals, stop := workload.Signals()
 	defer stop()
 	s.broken = make(chan error, 1)
-	start := s.startRecord(number, boot)
 	s.will = s.plan.will(number, start)
+	if s.broker != nil {
+		s.will.Outputs = append(s.will.Outputs, s.broker.legatee(s.plan))
+	}
 	s.exporter = export.New(sinks, export.Options{
 		Start:         start,
 		Ledger:        s.ledger,
@@ -199,7 +219,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 		s.exporter.Abandon()
 		return failedStatus(s.failure), nil // the runtime has told why
 	}
-	summary := s.exporter.Finish(exit.Status)
+	summary := s.finish(exit.Status, signals)
 	select {
 	case err := <-s.broken: // nobody was waiting for it any more
 		s.notice(err.Error())
@@ -213,23 +233,23 @@ func (s *session) run(ctx context.Context) (int, error) {
 	if err := errors.Join(exit.Err, runErr); err != nil {
 		return 0, err
 	}
-	if summary.Lost() && (exit.Status == 0 || s.stopped) {
+	waiting := s.broker != nil && s.broker.left(s.notice)
+	if (summary.Lost() || waiting) && (exit.Status == 0 || s.stopped) {
 		return statusLost, nil
 	}
 	return exit.Status, nil
 }
 
-func (s *session) startRecord(number uint64, boot string) *tsem.Start {
+func (s *session) startRecord(run string, number uint64, boot string) *tsem.Start {
 	if !s.plan.Markers {
 		return nil
 	}
-	host, _ := os.Hostname()
 	nsref := "initial"
 	if s.plan.NSRefCurrent {
 		nsref = "current"
 	}
 	return &tsem.Start{
-		Run: newUUID(), Host: host, BootID: boot,
+		Run: run, Host: hostname(), BootID: boot,
 		Workload: s.plan.Workload, Source: s.source, Digest: s.plan.Digest.Name, NSRef: nsref,
 		Context: number,
 		Started: time.Now(),
@@ -413,6 +433,7 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 				go s.exporter.Reopen()
 			} else if ended && (sig == unix.SIGINT || sig == unix.SIGTERM) {
 				end()
+				s.hurry()
 			} else if !ended {
 				s.work.Forward(sig)
 				s.stopContainer(sig)
