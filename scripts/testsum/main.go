@@ -27,6 +27,7 @@ func main() { os.Exit(run(os.Stdin, os.Stdout)) }
 func run(in io.Reader, out io.Writer) int {
 	var passed, failed, skipped int
 	output := make(map[key][]string)
+	late := make(map[string]bool) // packages with a fuzz target that ran out of time
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -36,6 +37,9 @@ func run(in io.Reader, out io.Writer) int {
 			continue
 		}
 		k := key{e.Package, e.Test}
+		if e.Action == "fail" && (ranOut(e.Test, output[k]) || e.Test == "" && late[e.Package]) {
+			e.Action, late[e.Package] = "pass", e.Test != ""
+		}
 		switch e.Action {
 		case "output", "build-output":
 			output[k] = append(output[k], e.Output)
@@ -46,6 +50,9 @@ func run(in io.Reader, out io.Writer) int {
 				// The kept inputs of a fuzz target are one test with it.
 				if !strings.HasPrefix(e.Test, "Fuzz") || !strings.Contains(e.Test, "/") {
 					passed++
+				}
+				if inputs := fuzzed(output[k]); inputs != "" {
+					fmt.Fprintf(out, "fuzz  %s %s: %s inputs\n", e.Package, e.Test, inputs)
 				}
 				delete(output, k)
 			} else {
@@ -88,6 +95,26 @@ func failedIn(output map[key][]string, pkg string) bool {
 		}
 	}
 	return false
+}
+
+// ranOut tells that a fuzz target failed for no other reason than that its time
+// was over: go test can take the end of the time for an error (golang/go#75804).
+// What is found to fail is written to a file.
+func ranOut(test string, output []string) bool {
+	text := strings.Join(output, "")
+	return strings.HasPrefix(test, "Fuzz") && strings.Contains(text, "\n    context deadline exceeded\n") &&
+		!strings.Contains(text, "Failing input")
+}
+
+// fuzzed is how many inputs a fuzz target has tried, empty for one that only
+// ran with those that are kept.
+func fuzzed(output []string) (inputs string) {
+	for _, line := range output {
+		if _, rest, found := strings.Cut(line, ", execs: "); found && strings.HasPrefix(line, "fuzz: elapsed") {
+			inputs, _, _ = strings.Cut(rest, " ")
+		}
+	}
+	return inputs
 }
 
 // reason is the line with which a test skipped itself.
