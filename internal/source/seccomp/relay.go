@@ -52,6 +52,17 @@ func (r *relay) holds(w *worker) bool {
 	return r.holder == w && !r.stopped
 }
 
+// whileHeld calls f if w is the one to receive, and sees to it that it remains
+// so meanwhile: what f saw to be there, another thread could take away before,
+// and w would wait for more with the call that it has in hand.
+func (r *relay) whileHeld(w *worker, f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.holder == w && !r.stopped {
+		f()
+	}
+}
+
 // check passes the listener on if its holder has been busy for too long.
 func (r *relay) check(now time.Time) {
 	r.mu.Lock()

@@ -123,9 +123,7 @@ func (w *worker) answer() {
 
 // receiveEarly is the port's, as long as the listener is this worker's.
 func (w *worker) receiveEarly() {
-	if w.p.relay.holds(w) {
-		w.p.receiveEarly()
-	}
+	w.p.relay.whileHeld(w, w.p.receiveEarly)
 }
 
 // derived is a call that has been handled.
