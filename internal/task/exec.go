@@ -23,7 +23,7 @@ type Exec struct {
 
 	mem    int     // descriptor of /proc/TID/mem, -1 if refused
 	before imaging // of the task, where it is needed
-	after  imaging // when it was last compared
+	after  imaging // what was found now that gone was asked, if it had to look
 }
 
 // Decision is an exec that has succeeded.
@@ -198,6 +198,7 @@ func (r *Registry) drop(t *Task) *Exec {
 
 // gone tells whether the address space in which e began is no longer t's.
 func (e *Exec) gone(t *Task) bool {
+	e.after = imaging{} // that of an earlier look may be of the program before
 	if e.mem >= 0 {
 		var b [1]byte
 		// The kernel reads nothing, without an error, from an address space
