@@ -35,7 +35,8 @@ func (c *caller) owns(fd int) {
 		c.Fatal(err)
 	}
 	s := c.d.shared.Sockets
-	s.remember(ino, s.describe(c.task, int32(fd), tsem.Sock{Owner: c.task.TaskID}))
+	made, _ := describe(c.task, int32(fd), tsem.Sock{Owner: c.task.TaskID})
+	s.remember(ino, made)
 }
 
 // ownSocket describes a socket that the task has made.

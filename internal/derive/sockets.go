@@ -30,6 +30,9 @@ type Socket struct {
 // number yet when the call that makes it is seen; it gets the lowest free
 // descriptors, where it is looked for afterwards. Sockets that accept makes,
 // and those from outside the context, have no owner.
+//
+// Sockets are asked without the lock: to close one that its owner has closed
+// meanwhile can take as long as it lingers.
 type Sockets struct {
 	mu      sync.Mutex
 	size    int // of a digest, in bytes
@@ -100,16 +103,20 @@ func (s *Sockets) Undo(t *task.Task) {
 // Settle finds the sockets that t has made: it is about to make another call.
 func (s *Sockets) Settle(l *proc.Lens, t *task.Task) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	kept := s.pending[:0]
-	for _, p := range s.pending {
-		if p.maker != t {
-			if !p.maker.Dead() {
-				kept = append(kept, p)
-			}
-			continue
+	var mine []pendingSocket
+	s.pending = slices.DeleteFunc(s.pending, func(p pendingSocket) bool {
+		if p.maker == t {
+			mine = append(mine, p)
 		}
-		if s.take(t, p.fd, p.Sock) || s.takeTwin(l, t, &p) {
+		return p.maker != t && p.maker.Dead()
+	})
+	s.mu.Unlock()
+	if len(mine) == 0 {
+		return
+	}
+	for i := range mine {
+		p := &mine[i]
+		if s.take(t, p.fd, p.Sock) || s.takeTwin(l, t, p) {
 			continue
 		}
 		// Another thread has that descriptor, or keeps it for a call that
@@ -120,7 +127,7 @@ func (s *Sockets) Settle(l *proc.Lens, t *task.Task) {
 			}
 		}
 	}
-	s.pending = kept
+	s.Undo(t)
 }
 
 // takeTwin registers one of a pair of AF_UNIX sockets, which its maker has
@@ -140,6 +147,8 @@ func (s *Sockets) takeTwin(l *proc.Lens, t *task.Task, p *pendingSocket) bool {
 	if err != nil || other.Peer == 0 {
 		return false
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.known[other.Peer] == nil {
 		s.remember(other.Peer, &Socket{Sock: p.Sock})
 	}
@@ -149,15 +158,31 @@ func (s *Sockets) takeTwin(l *proc.Lens, t *task.Task, p *pendingSocket) bool {
 // take registers the socket at descriptor fd as sock, if it can be that.
 func (s *Sockets) take(t *task.Task, fd int32, sock tsem.Sock) bool {
 	ino, err := socketInode(t.TID, fd)
-	if err != nil || s.known[ino] != nil {
+	if err != nil || s.knows(ino) != nil {
 		return false
 	}
-	made := s.describe(t, fd, sock)
-	if made.Family != sock.Family || made.Type != sock.Type || made.accepted {
+	made, _ := describe(t, fd, sock)
+	if !made.canBe(&sock) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[ino] != nil {
 		return false
 	}
 	s.remember(ino, made)
 	return true
+}
+
+func (s *Sockets) knows(ino uint64) *Socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[ino]
+}
+
+// canBe tells whether the socket is one that was asked for as sock.
+func (made *Socket) canBe(sock *tsem.Sock) bool {
+	return made.Family == sock.Family && made.Type == sock.Type && !made.accepted
 }
 
 // Find returns the socket behind descriptor fd of t. ENOTSOCK: it is none.
@@ -166,6 +191,10 @@ func (s *Sockets) Find(l *proc.Lens, t *task.Task, fd int32) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
+	if known := s.knows(ino); known != nil {
+		return known, nil
+	}
+	made, asked := describe(t, fd, tsem.Sock{Owner: make(tsem.Digest, s.size)})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known := s.known[ino]; known != nil {
@@ -181,41 +210,61 @@ func (s *Sockets) Find(l *proc.Lens, t *task.Task, fd int32) (*Socket, error) {
 		if err != nil && currentCall(p.maker.TID) == p.call {
 			return false // it is being made
 		}
-		return (err != nil || at == ino) && s.take(t, fd, p.Sock)
+		if err == nil && at != ino || s.known[ino] != nil || asked && !made.canBe(&p.Sock) {
+			return false
+		}
+		if made.Owner = p.Owner; !asked {
+			made.Sock = p.Sock
+		}
+		s.remember(ino, made)
+		return true
 	})
-	if known := s.known[ino]; known != nil {
-		return known, nil
+	if s.known[ino] == nil {
+		s.remember(ino, made)
 	}
-	made := s.describe(t, fd, tsem.Sock{Owner: make(tsem.Digest, s.size)})
-	s.remember(ino, made)
-	return made, nil
+	return s.known[ino], nil
 }
 
 // ByInode returns the AF_UNIX socket of an inode number and a type. One that
 // the context has not made has no owner.
 func (s *Sockets) ByInode(ino uint64, kind int32) tsem.Sock {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.known[ino] == nil {
+	known := s.known[ino]
+	pending := slices.Clone(s.pending)
+	s.mu.Unlock()
+	if known == nil {
 		// Its maker may not have made another call since.
-		s.pending = slices.DeleteFunc(s.pending, func(p pendingSocket) bool {
-			at, err := socketInode(p.maker.TID, p.fd)
-			return err == nil && at == ino && s.take(p.maker, p.fd, p.Sock)
-		})
+		for _, p := range pending {
+			if at, err := socketInode(p.maker.TID, p.fd); err == nil && at == ino && s.take(p.maker, p.fd, p.Sock) {
+				s.drop(&p)
+				break
+			}
+		}
+		known = s.knows(ino)
 	}
-	if known := s.known[ino]; known != nil {
+	if known != nil {
 		return known.Sock
 	}
 	return tsem.Sock{Family: unix.AF_UNIX, Type: kind, Owner: make(tsem.Digest, s.size)}
 }
 
+// drop takes p off the list.
+func (s *Sockets) drop(p *pendingSocket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = slices.DeleteFunc(s.pending, func(x pendingSocket) bool {
+		return x.maker == p.maker && x.fd == p.fd && x.call == p.call
+	})
+}
+
 // describe asks the socket itself for its family, type and protocol: what was
-// asked for when it was made leaves the protocol open.
-func (s *Sockets) describe(t *task.Task, fd int32, sock tsem.Sock) *Socket {
-	made := &Socket{Sock: sock}
+// asked for when it was made leaves the protocol open. Where it cannot be asked
+// it is taken to be sock.
+func describe(t *task.Task, fd int32, sock tsem.Sock) (made *Socket, asked bool) {
+	made = &Socket{Sock: sock}
 	n, err := borrow(t, fd)
 	if err != nil {
-		return made
+		return made, false
 	}
 	defer unix.Close(n)
 	for option, field := range map[int]*int32{unix.SO_DOMAIN: &made.Family, unix.SO_TYPE: &made.Type, unix.SO_PROTOCOL: &made.Protocol} {
@@ -227,25 +276,29 @@ func (s *Sockets) describe(t *task.Task, fd int32, sock tsem.Sock) *Socket {
 		_, err := unix.Getpeername(n)
 		made.accepted = err == nil
 	}
-	return made
+	return made, true
 }
 
 // Name is the address the socket is bound to; nil if it cannot be told.
 func (s *Sockets) Name(t *task.Task, fd int32, sock *Socket) unix.Sockaddr {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sock.name != nil {
-		return sock.name
+	name := sock.name
+	s.mu.Unlock()
+	if name != nil {
+		return name
 	}
 	n, err := borrow(t, fd)
 	if err != nil {
 		return nil
 	}
 	defer unix.Close(n)
-	if name, err := unix.Getsockname(n); err == nil {
-		sock.name = name
+	if name, err = unix.Getsockname(n); err != nil {
+		return nil
 	}
-	return sock.name
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sock.name = name
+	return name
 }
 
 // borrow takes a duplicate of a descriptor of t. It must be closed at once:
@@ -269,19 +322,26 @@ func currentCall(tid int) string {
 	return string(b)
 }
 
-// socketInode is the inode number of the socket at descriptor fd.
+// socketInode is the inode number of the socket at descriptor fd. It is taken
+// from the link, since to ask the file would be to ask its file system.
 func socketInode(tid int, fd int32) (uint64, error) {
 	if fd < 0 {
 		return 0, unix.EBADF
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(kernel.ProcPath(tid, "fd/"+strconv.Itoa(int(fd))), &st); err != nil {
+	var b [64]byte
+	n, err := unix.Readlink(kernel.ProcPath(tid, "fd/"+strconv.Itoa(int(fd))), b[:])
+	if err != nil {
 		return 0, unix.EBADF
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+	text, ok := bytes.CutPrefix(b[:n], []byte("socket:["))
+	if !ok {
 		return 0, unix.ENOTSOCK
 	}
-	return st.Ino, nil
+	ino, err := strconv.ParseUint(string(bytes.TrimSuffix(text, []byte("]"))), 10, 64)
+	if err != nil {
+		return 0, unix.ENOTSOCK
+	}
+	return ino, nil
 }
 
 // descriptors lists the open descriptors of tid, ascending.
