@@ -103,7 +103,7 @@ func (r *Registry) settleDead(g *group) {
 			r.ready = append(r.ready, &Decision{Task: t, Exec: e})
 		}
 	}
-	delete(r.groups, g.tgid)
+	r.leave(g)
 }
 
 // takeover decides the execs of a group whose leader's number makes a call:
@@ -145,7 +145,7 @@ func (r *Registry) won(g *group, t *Task) *Task {
 		t.TID = g.tgid
 		r.tasks[t.TID] = t
 		g.tasks[t.TID] = t
-		r.groups[g.tgid] = g
+		r.join(g)
 		t.group = g
 		r.watchTask(t)
 	}
@@ -202,9 +202,10 @@ func (e *Exec) gone(t *Task) bool {
 	if e.mem >= 0 {
 		var b [1]byte
 		// The kernel reads nothing, without an error, from an address space
-		// that nobody uses any more. In one that lives address 0 is not
-		// mapped: EIO.
-		n, err := unix.Pread(e.mem, b[:], 0)
+		// that nobody uses any more. In one that lives the address is not
+		// mapped, nor can it be: EIO.
+		const nowhere = 1<<63 - 4096
+		n, err := unix.Pread(e.mem, b[:], nowhere)
 		if n == 0 && err == nil {
 			return true
 		}

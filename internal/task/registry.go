@@ -18,7 +18,6 @@ package task
 import (
 	"log/slog"
 	"os"
-	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -101,6 +100,7 @@ type Registry struct {
 	forks  *forks      // nil where the kernel does not tell who makes whom
 	ready  []*Decision // not yet handed out
 	died   func(*Task)
+	roll   roll
 	buf    []byte
 }
 
@@ -303,7 +303,7 @@ func (r *Registry) enter(t *Task) {
 	g := r.groups[t.TGID]
 	if g == nil {
 		g = &group{tgid: t.TGID, ppid: t.Status.PPID, tasks: make(map[int]*Task)}
-		r.groups[t.TGID] = g
+		r.join(g)
 	}
 	t.group = g
 	g.tasks[t.TID] = t
@@ -437,17 +437,43 @@ func (r *Registry) Crowd() bool {
 	return len(r.tasks) > 1 || len(r.born) > 0
 }
 
-// Processes lists the thread groups that are alive.
-func (r *Registry) Processes() []int {
+// Processes lists the thread groups that are alive. It waits for nobody.
+func (r *Registry) Processes() []int { return r.roll.alive() }
+
+// join and leave keep the groups, and the roll of them.
+func (r *Registry) join(g *group) {
+	r.groups[g.tgid] = g
+	r.roll.set(g.tgid, true)
+}
+
+func (r *Registry) leave(g *group) {
+	delete(r.groups, g.tgid)
+	r.roll.set(g.tgid, false)
+}
+
+// Disown puts another Task in the place of t and returns it: whoever handles
+// the call of t does not come back. It is t in all but storage.
+func (r *Registry) Disown(t *Task) *Task {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.bury()
-	pids := make([]int, 0, len(r.groups))
-	for pid := range r.groups {
-		pids = append(pids, pid)
+	n := &Task{
+		TID: t.TID, TGID: t.TGID, TNum: t.TNum, Identity: t.Identity, StatusStale: true,
+		Exec: t.Exec, group: t.group, watch: t.watch, start: t.start, shares: t.shares,
 	}
-	sort.Ints(pids)
-	return pids
+	n.Moving.Store(t.Moving.Swap(false))
+	if r.tasks[t.TID] == t {
+		r.tasks[t.TID] = n
+		t.group.tasks[t.TID] = n
+		for i, x := range t.group.execs {
+			if x == t {
+				t.group.execs[i] = n
+			}
+		}
+	}
+	t.watch = -1
+	t.Exec = nil
+	t.dead.Store(true)
+	return n
 }
 
 // bury removes the tasks that have died. What they have made, and whom the
@@ -494,7 +520,7 @@ func (r *Registry) forget(t *Task) {
 		delete(g.tasks, t.TID)
 	}
 	if len(g.tasks) == 0 && len(g.execs) == 0 && r.groups[g.tgid] == g {
-		delete(r.groups, g.tgid)
+		r.leave(g)
 	}
 }
 
