@@ -46,7 +46,10 @@ func actor(args []string) int {
 
 // scripts are what the actor can do besides tables of acts, by name.
 func scripts() map[string]func([]string) error {
-	return map[string]func([]string) error{"name": bearName, "watchers": attackWatchers}
+	return map[string]func([]string) error{
+		"name": bearName, "watchers": attackWatchers,
+		"serve-path": servePath, "serve-itself": serveOnlyItself, "serve-fuse": serveFuse,
+	}
 }
 
 // tables are the tables of acts, by name.

@@ -37,6 +37,7 @@ var flags = []flag{
 	{'a', "timestamp", "", on(func(p *session.Plan) *bool { return &p.Timestamp })},
 	{0, "abspath", "", on(func(p *session.Plan) *bool { return &p.Abspath })},
 	{'h', "digest", "the kernel's name of a hash, such as sha256", setDigest},
+	{0, "digest-limit", "a size, such as 64M", setDigestLimit},
 
 	{'o', "output", "a path, or - for standard output", text(func(p *session.Plan) *string { return &p.Output })},
 	{0, "append", "", on(func(p *session.Plan) *bool { return &p.Append })},
@@ -176,6 +177,15 @@ func setOnOutputError(s *settings, value string) error {
 		return errors.New("it must be stop or continue")
 	}
 	s.plan.GoOn = value == "continue"
+	return nil
+}
+
+func setDigestLimit(s *settings, value string) error {
+	size, err := parseSize(value)
+	if err != nil {
+		return errors.New("it must be a number of bytes, or of K, M or G")
+	}
+	s.plan.DigestLimit = size
 	return nil
 }
 

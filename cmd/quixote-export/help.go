@@ -32,6 +32,7 @@ Events
   -a, --timestamp          add the wall-clock time of each event
       --abspath            add absolute paths where the path is another
   -h, --digest NAME        hash of files and identities (sha256)
+      --digest-limit SIZE  largest file that is hashed (1G)
 
 Output (one or more of -o, -b, -e)
   -o, --output FILE        file, FIFO, device, /dev/fd/N; - is standard output

@@ -45,6 +45,10 @@ func TestParse(t *testing.T) {
 			return p.Broker == "mqtt://h" && p.Endpoint == "h" && p.Topic == "topic" && p.Port == 1883
 		}},
 		{"-p 65535 -n 4096 -q 1", func(p *session.Plan) bool { return p.Port == 65535 && p.Cache == 4096 && p.Queue == 1 }},
+		{"-o x", func(p *session.Plan) bool { return p.DigestLimit == 1<<30 }},
+		{"--digest-limit 0", func(p *session.Plan) bool { return p.DigestLimit == 0 }},
+		{"--digest-limit 7", func(p *session.Plan) bool { return p.DigestLimit == 7 }},
+		{"--digest-limit=3G", func(p *session.Plan) bool { return p.DigestLimit == 3<<30 }},
 		{"--ring 64M", func(p *session.Plan) bool { return p.Ring == 64<<20 }},
 		{"--ring 4096", func(p *session.Plan) bool { return p.Ring == 4096 }},
 		{"--ring 1G", func(p *session.Plan) bool { return p.Ring == 1<<30 }},

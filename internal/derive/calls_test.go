@@ -103,7 +103,8 @@ func (c *caller) derive(name string, args ...uint64) []Event {
 	c.Helper()
 	c.call = Call{Task: c.task, Row: c.rows[name]}
 	copy(c.call.Args[:], args)
-	c.d.Before(c.task)
+	c.d.Meet(c.task)
+	c.d.Settle(c.task)
 	return c.d.Derive(&c.call).Events
 }
 

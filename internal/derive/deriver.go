@@ -68,6 +68,9 @@ type Options struct {
 	// Own tells whether a process, by its number in our pid namespace, is one
 	// of those that watch the workload. The workload may do nothing to them.
 	Own func(tgid int) bool
+	// Slow, if set, is called before and now and then during what takes long,
+	// but gets on.
+	Slow func()
 }
 
 // Deriver derives for one thread at a time; it reuses its storage.
@@ -97,15 +100,19 @@ func New(shared *Shared, opts Options) (*Deriver, error) {
 	return d, nil
 }
 
-// Before catches up with what the last call of t has done, now that t makes
-// another.
-func (d *Deriver) Before(t *task.Task) {
+// Meet takes note of what the last call of t may have changed of it, now that t
+// makes another.
+func (d *Deriver) Meet(t *task.Task) {
 	if t.Moving.Swap(false) {
 		d.shared.World.Moved()
 	}
 	if t.StatusStale {
 		d.lens.Refresh(t)
 	}
+}
+
+// Settle looks for what the last call of t has made.
+func (d *Deriver) Settle(t *task.Task) {
 	d.shared.Created.Settle(t)
 	d.shared.Sockets.Settle(d.lens, t)
 	d.shared.IPC.Settle(d.lens, t)
@@ -155,7 +162,7 @@ func (d *Deriver) Derive(c *Call) *Outcome {
 	if c.Row.derive != nil {
 		err := c.Row.derive(d, c)
 		if err == errUnreadable {
-			d.blank(c)
+			d.blank(c, wordUnreadable)
 		}
 		d.out.Unseen = err == proc.ErrElsewhere
 	}
@@ -237,7 +244,7 @@ func (d *Deriver) file(c *Call, o *proc.Object, flags uint32) tsem.File {
 		f.Digest = d.opts.Algorithm.Z()
 		return f
 	}
-	f.Digest, f.DigestMissing = d.shared.World.Digests.Of(o)
+	f.Digest, f.DigestMissing = d.shared.World.Digests.Of(o, d.opts.Slow)
 	return f
 }
 
@@ -283,45 +290,5 @@ func (d *Deriver) entry(c *Call, dir *proc.Object, name []byte) tsem.Dentry {
 func (d *Deriver) abspath(p *tsem.Path, full []byte) {
 	if d.opts.Abspath && !bytes.Equal(p.Pathname, full) {
 		p.Abspath = full
-	}
-}
-
-// blank writes the event of a call whose memory cannot be read: what happened
-// is known, but not to what.
-func (d *Deriver) blank(c *Call) {
-	if len(c.Row.Events) == 0 {
-		return
-	}
-	missing := tsem.Path{Type: tsem.PathRoot, Missing: "unreadable"}
-	kind := c.Row.Events[0]
-	switch cell := tsem.NewCell(kind).(type) {
-	case *tsem.FileCell:
-		cell.File.Path = missing
-		cell.File.DigestMissing = "unreadable"
-		d.emit(kind, cell)
-	case *tsem.CreateCell:
-		cell.Dentry.Path = missing
-		d.emit(kind, cell)
-	case *tsem.RemoveCell:
-		cell.Dentry.Path = missing
-		d.emit(kind, cell)
-	case *tsem.LinkCell:
-		cell.Old.Path, cell.New.Path = missing, missing
-		d.emit(kind, cell)
-	case *tsem.SymlinkCell:
-		cell.Dentry.Path = missing
-		d.emit(kind, cell)
-	case *tsem.MknodCell:
-		cell.Dentry.Path = missing
-		d.emit(kind, cell)
-	case *tsem.RenameCell:
-		cell.Old.Path, cell.New.Path = missing, missing
-		d.emit(kind, cell)
-	case *tsem.SetattrCell:
-		cell.Dentry.Path = missing
-		d.emit(kind, cell)
-	case *tsem.GetattrCell:
-		cell.Path.Path = missing
-		d.emit(kind, cell)
 	}
 }

@@ -100,7 +100,8 @@ func (b *bench) derive(t *testing.T, row uint16, args [6]uint64, memory []byte) 
 		b.jobs <- func() {
 			defer func() { done <- recover() }()
 			d := b.c.d
-			d.Before(call.Task)
+			d.Meet(call.Task)
+			d.Settle(call.Task)
 			for _, e := range d.Derive(&call).Events {
 				b.check(t, &call, e)
 			}

@@ -44,7 +44,7 @@ func compatRows() []Row {
 		"setuid32", "setgid32", "setreuid32", "setregid32", "setresuid32", "setresgid32",
 		"setfsuid32", "setfsgid32", "setgroups32",
 	} {
-		rows = append(rows, at(Row{Name: name, derive: credentials}))
+		rows = append(rows, at(Row{Name: name, plain: true, derive: credentials}))
 	}
 	for i := range rows {
 		rows[i].on = compat

@@ -62,10 +62,10 @@ func systemRows() []Row {
 		at(Row{Name: "stime", on: compat, Events: types(tsem.Settime), derive: stime}),
 
 		// What is not seen otherwise.
-		at(Row{Name: "io_uring_setup", derive: uring}),
+		at(Row{Name: "io_uring_setup", plain: true, derive: uring}),
 	}
 	for _, name := range []string{"chroot", "setns", "unshare", "mount_setattr"} {
-		rows = append(rows, at(Row{Name: name, derive: moves}))
+		rows = append(rows, at(Row{Name: name, plain: true, derive: moves}))
 	}
 	return rows
 }

@@ -11,9 +11,9 @@ func taskRows() []Row {
 	setTypes, getTypes := types(tsem.TaskSetscheduler), types(tsem.TaskGetscheduler)
 	rows := []Row{
 		// Signals.
-		at(Row{Name: "kill", Events: killTypes, derive: kill}),
-		at(Row{Name: "tkill", Events: killTypes, derive: tkill}),
-		at(Row{Name: "tgkill", Events: killTypes, derive: tgkill}),
+		at(Row{Name: "kill", plain: true, Events: killTypes, derive: kill}),
+		at(Row{Name: "tkill", plain: true, Events: killTypes, derive: tkill}),
+		at(Row{Name: "tgkill", plain: true, Events: killTypes, derive: tgkill}),
 		at(Row{Name: "rt_sigqueueinfo", Events: killTypes, derive: sigqueue}),
 		at(Row{Name: "rt_tgsigqueueinfo", Events: killTypes, derive: sigqueue, fixed: 1}),
 		at(Row{Name: "pidfd_send_signal", Events: killTypes, derive: pidfdSignal}),
@@ -24,13 +24,13 @@ func taskRows() []Row {
 		at(Row{Name: "capset", Events: types(tsem.Capset), derive: capset}),
 
 		// Groups, priorities, the scheduler, limits.
-		at(Row{Name: "setpgid", Events: types(tsem.TaskSetpgid), derive: setpgid}),
-		at(Row{Name: "getpgid", Events: types(tsem.TaskGetpgid), derive: getpgid}),
-		at(Row{Name: "getsid", Events: types(tsem.TaskGetsid), derive: getsid}),
-		at(Row{Name: "nice", Events: types(tsem.TaskSetnice), derive: nice}),
-		at(Row{Name: "setpriority", Events: types(tsem.TaskSetnice), derive: setpriority}),
-		at(Row{Name: "ioprio_set", Events: types(tsem.TaskSetioprio), derive: ioprioSet}),
-		at(Row{Name: "ioprio_get", Events: types(tsem.TaskGetioprio), derive: ioprioGet}),
+		at(Row{Name: "setpgid", plain: true, Events: types(tsem.TaskSetpgid), derive: setpgid}),
+		at(Row{Name: "getpgid", plain: true, Events: types(tsem.TaskGetpgid), derive: getpgid}),
+		at(Row{Name: "getsid", plain: true, Events: types(tsem.TaskGetsid), derive: getsid}),
+		at(Row{Name: "nice", plain: true, Events: types(tsem.TaskSetnice), derive: nice}),
+		at(Row{Name: "setpriority", plain: true, Events: types(tsem.TaskSetnice), derive: setpriority}),
+		at(Row{Name: "ioprio_set", plain: true, Events: types(tsem.TaskSetioprio), derive: ioprioSet}),
+		at(Row{Name: "ioprio_get", plain: true, Events: types(tsem.TaskGetioprio), derive: ioprioGet}),
 		at(Row{Name: "sched_setscheduler", Events: setTypes, derive: schedSetscheduler}),
 		at(Row{Name: "sched_setparam", Events: setTypes, derive: schedSetparam}),
 		at(Row{Name: "sched_setattr", Events: setTypes, derive: schedSetattr}),
@@ -45,7 +45,7 @@ func taskRows() []Row {
 		at(Row{Name: "prlimit64", Events: types(tsem.TaskPrlimit, tsem.TaskSetrlimit), derive: prlimit}),
 
 		// Looking into other tasks.
-		at(Row{Name: "ptrace", Events: types(tsem.PtraceAccessCheck, tsem.PtraceTraceme), derive: ptrace}),
+		at(Row{Name: "ptrace", plain: true, Events: types(tsem.PtraceAccessCheck, tsem.PtraceTraceme), derive: ptrace}),
 		at(Row{Name: "process_vm_readv", Events: accessTypes, derive: processMemory}),
 		at(Row{Name: "process_vm_writev", Events: accessTypes, derive: processMemory}),
 		at(Row{Name: "process_madvise", Events: accessTypes, derive: processMadvise}),
@@ -61,7 +61,7 @@ func taskRows() []Row {
 		"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid",
 		"setfsuid", "setfsgid", "setgroups",
 	} {
-		rows = append(rows, at(Row{Name: name, derive: credentials}))
+		rows = append(rows, at(Row{Name: name, plain: true, derive: credentials}))
 	}
 	return rows
 }

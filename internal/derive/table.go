@@ -32,6 +32,7 @@ type Row struct {
 	split   bool  // 64-bit values: two registers, or two words in memory
 	micro   bool  // times in microseconds
 	seconds bool  // times in seconds
+	plain   bool  // its derivation touches neither memory nor files of the caller
 }
 
 // fixedArg is fixed as an argument position.

@@ -88,7 +88,7 @@ func BenchmarkDigest(b *testing.B) {
 	defer o.Close()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, missing := l.World.Digests.Of(&o); missing != "" {
+		if _, missing := l.World.Digests.Of(&o, nil); missing != "" {
 			b.Fatal(missing)
 		}
 	}

@@ -289,7 +289,9 @@ func devNumber(d tsem.Dev) string {
 // readUUID asks the file system for its UUID (Linux 6.9), or looks among the
 // links that udev makes; zeros where neither knows.
 func (m *Mount) readUUID(o *Object) (uuid [16]byte) {
-	if o.IsDir() || o.IsRegular() {
+	// To open a file of a remote file system is an act there, and it has no
+	// UUID to tell.
+	if (m.Local() || m.FSType == "overlay") && (o.IsDir() || o.IsRegular()) {
 		if fd, err := o.OpenRead(); err == nil {
 			uuid, err = kernel.FilesystemUUID(fd)
 			unix.Close(fd)

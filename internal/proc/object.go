@@ -216,11 +216,16 @@ func (o *Object) RelativePath(kind tsem.PathType) tsem.Path {
 
 // OpenRead opens the file behind the object for reading, with our own rights.
 func (o *Object) OpenRead() (int, error) {
-	const flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
 	path, err := o.link()
 	if err != nil {
 		return -1, err
 	}
+	return openForReading(path)
+}
+
+// openForReading opens a link of procfs to a file of ours.
+func openForReading(path string) (int, error) {
+	const flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
 	fd, err := unix.Open(path, flags|unix.O_NOATIME, 0)
 	if err == unix.EPERM {
 		fd, err = unix.Open(path, flags, 0)

@@ -35,6 +35,7 @@ const (
 	CauseMessageTooLarge
 	CauseMessageRefused
 	CauseUnconfirmed
+	CauseStalled
 
 	causeCount = iota + 1
 )
@@ -53,6 +54,7 @@ var causes = [causeCount]struct{ word, meaning string }{
 	CauseOutputClosed:   {"output_closed", "the reader of the output went away"},
 	CauseOutputError:    {"output_error", "the output could not be opened or written"},
 	CauseKilled:         {"killed", "quixote-export or its watchdog was killed"},
+	CauseStalled:        {"stalled", "memory or a file that a call names did not answer"},
 	CauseSyncError:      {"sync_error", "records were written, but it is not certain that they are safe"},
 	CauseOutputDeleted:  {"output_deleted", "the output was deleted while it was written, and the records in it"},
 

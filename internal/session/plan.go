@@ -57,6 +57,9 @@ const DefaultMagazine = "/var/lib/Quixote/Magazine"
 // DefaultDigest is the digest algorithm unless a plan names another.
 const DefaultDigest = "sha256"
 
+// DefaultDigestLimit is the size in bytes of the largest file that is hashed.
+const DefaultDigestLimit = 1 << 30
+
 // Source names, as in the flag --source.
 const (
 	SourceAuto    = "auto"
@@ -84,6 +87,7 @@ type Plan struct {
 	NSRefCurrent bool            // ids as in the task's user namespace, not the initial one
 	Model        string          // "" for every event
 	Digest       *tsem.Algorithm // never nil after NewPlan
+	DigestLimit  uint64          // bytes; larger files have no digest
 	Timestamp    bool            // add the wall-clock time
 	Abspath      bool            // add absolute paths where they differ
 
@@ -131,6 +135,7 @@ func NewPlan() (*Plan, error) {
 	}
 	return &Plan{
 		Digest:       digest,
+		DigestLimit:  DefaultDigestLimit,
 		Source:       SourceAuto,
 		SyncInterval: DefaultSyncInterval,
 		Markers:      true,
@@ -205,6 +210,9 @@ func (p *Plan) Warnings(source string) []string {
 	}
 	if p.Ring != 0 && source != SourceBPF {
 		lines = append(lines, "--ring has no effect: only the bpf source has a ring, and the events come from "+source)
+	}
+	if p.DigestLimit != DefaultDigestLimit && source == SourceTSEM {
+		lines = append(lines, "--digest-limit has no effect: with the tsem source the kernel hashes files, of any size")
 	}
 	if (p.IO || p.AllowURing) && source != SourceSeccomp {
 		lines = append(lines, "--io and --allow-io-uring have no effect: only the seccomp source needs them, and the events come from "+source)

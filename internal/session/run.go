@@ -279,6 +279,7 @@ func (s *session) sourceOptions(number uint64) seccomp.Options {
 		Context:        number,
 		Ledger:         s.ledger,
 		Algorithm:      s.plan.Digest,
+		DigestLimit:    s.plan.DigestLimit,
 		Current:        s.plan.NSRefCurrent,
 		Abspath:        s.plan.Abspath,
 		Timestamp:      s.plan.Timestamp,

@@ -101,7 +101,9 @@ type Registry struct {
 	ready  []*Decision // not yet handed out
 	died   func(*Task)
 	roll   roll
-	buf    []byte
+	// undecided is how many execs are not decided.
+	undecided atomic.Int32
+	buf       []byte
 }
 
 // maxDead is how many dead tasks are remembered, for children of which nothing
@@ -175,6 +177,10 @@ func (r *Registry) Current(tid int, f func(*Decision)) (t *Task, err error) {
 	r.handOut(f)
 	return t, err
 }
+
+// Deciding tells whether some task may have begun another program since it was
+// last looked for.
+func (r *Registry) Deciding() bool { return r.undecided.Load() > 0 }
 
 // handOut calls f for each exec that has been decided.
 func (r *Registry) handOut(f func(*Decision)) {
@@ -459,6 +465,7 @@ func (r *Registry) Disown(t *Task) *Task {
 	n := &Task{
 		TID: t.TID, TGID: t.TGID, TNum: t.TNum, Identity: t.Identity, StatusStale: true,
 		Exec: t.Exec, group: t.group, watch: t.watch, start: t.start, shares: t.shares,
+		executed: t.executed, image: t.image,
 	}
 	n.Moving.Store(t.Moving.Swap(false))
 	if r.tasks[t.TID] == t {

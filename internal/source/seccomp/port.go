@@ -37,7 +37,7 @@ func (s *Source) open(listener int, killable bool) {
 	p := &port{s: s, listener: listener, killable: killable, gone: make(chan struct{})}
 	p.started.Store(s.opts.IncludeRuntime)
 	p.relay.start = p.start
-	first := newWorker()
+	first := p.relay.add(newWorker())
 	p.relay.holder = first
 	s.mu.Lock()
 	s.ports[p] = true

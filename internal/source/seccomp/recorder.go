@@ -115,8 +115,7 @@ func (r *recorder) recordIf(let func() bool, e tsem.Event, events []derive.Event
 func (r *recorder) add(e tsem.Event, events []derive.Event) {
 	e.Context = r.contextID
 	for i := range events {
-		r.number++
-		e.Number = r.number
+		e.Number = r.number + 1 // it counts when the line is there
 		e.Type = events[i].Type
 		e.Async = e.Type.Info().Async
 		e.Cell = events[i].Cell
@@ -124,7 +123,9 @@ func (r *recorder) add(e tsem.Event, events []derive.Event) {
 		if r.wall {
 			e.Time = time.Now()
 		}
-		r.enter(e.Type, append(e.AppendJSON(r.ledger.Room()), '\n'))
+		line := append(e.AppendJSON(r.ledger.Room()), '\n')
+		r.number++
+		r.enter(e.Type, line)
 	}
 }
 
@@ -179,15 +180,26 @@ func (r *recorder) enter(t tsem.Type, line []byte) {
 	}
 }
 
-// waitForRoom waits until a line of ordinary length can be entered at once.
+// waitForRoom waits until lines of ordinary length can be entered at once.
 func (r *recorder) waitForRoom() {
-	const ordinary = 64 << 10
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for cap(r.ledger.Room()) < min(ordinary, r.ledger.Size()) && r.ended == nil {
+	for !r.hasRoom() {
 		r.hasten()
 		r.changed.Wait()
 	}
+}
+
+// roomy tells whether waitForRoom would return at once.
+func (r *recorder) roomy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hasRoom()
+}
+
+func (r *recorder) hasRoom() bool {
+	const ordinary = 64 << 10
+	return cap(r.ledger.Room()) >= min(ordinary, r.ledger.Size()) || r.ended != nil
 }
 
 func (r *recorder) hasten() {

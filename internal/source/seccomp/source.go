@@ -33,13 +33,15 @@ import (
 
 // Options of a source.
 type Options struct {
-	Context    uint64         // number of the context
-	Ledger     *ledger.Ledger // where records are kept until they are delivered
-	Algorithm  *tsem.Algorithm
-	Current    bool // ids as in the task's own user namespace
-	Abspath    bool // add absolute paths
-	Timestamp  bool // add the wall-clock time
-	AllowURing bool // let io_uring through
+	Context   uint64         // number of the context
+	Ledger    *ledger.Ledger // where records are kept until they are delivered
+	Algorithm *tsem.Algorithm
+	// DigestLimit is the size in bytes above which files have no digest.
+	DigestLimit uint64
+	Current     bool // ids as in the task's own user namespace
+	Abspath     bool // add absolute paths
+	Timestamp   bool // add the wall-clock time
+	AllowURing  bool // let io_uring through
 	// IncludeRuntime also records what the container runtime does between its
 	// filter and the container's first program.
 	IncludeRuntime bool
@@ -65,6 +67,7 @@ type Source struct {
 	working sync.WaitGroup
 	done    chan struct{} // closed when no task carries a filter any longer
 	uring   sync.Once
+	stalled sync.Once
 	unseen  sync.Map // names of calls whose events are lost
 
 	listening *net.UnixListener // where a container runtime hands over listeners, or nil
@@ -114,11 +117,13 @@ func newSource(opts Options) (*Source, error) {
 	if s.shared, err = derive.NewShared(opts.Algorithm, tasks); err != nil {
 		return nil, err
 	}
+	s.shared.World.Digests.Limit = opts.DigestLimit
 	if s.late, err = derive.New(s.shared, s.deriveOptions()); err != nil {
 		return nil, err
 	}
 	s.rec = newRecorder(opts.Context, opts.Timestamp, opts.Ledger)
 	go s.watchTime()
+	go s.tellLate()
 	return s, nil
 }
 
@@ -141,16 +146,38 @@ func (s *Source) settle() {
 	}
 	s.ended = true
 	go func() {
-		s.working.Wait()
+		clean := s.workersEnd()
 		s.decideExecs()
 		s.tellArrivals()
 		s.rec.end(io.EOF)
-		s.shared.Tasks.Close()
-		for _, fd := range s.closing {
-			unix.Close(fd)
+		if clean {
+			s.shared.Tasks.Close()
+			for _, fd := range s.closing {
+				unix.Close(fd)
+			}
 		}
 		close(s.done)
 	}()
+}
+
+// lastWorkers is how long the threads are waited for when the tasks are gone.
+const lastWorkers = time.Second
+
+// workersEnd waits for the threads. It is false if some are stuck: they look
+// for something that does not answer, on behalf of tasks that have died. What
+// they may use must be left as it is.
+func (s *Source) workersEnd() bool {
+	ended := make(chan bool)
+	go func() {
+		s.working.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(lastWorkers):
+		return false
+	}
 }
 
 // receiveListener gets the descriptor and the kind of its filter.
@@ -195,25 +222,43 @@ func (s *Source) Done() <-chan struct{} { return s.done }
 // that says why.
 func (s *Source) DigestsMissing() map[string]uint64 { return s.shared.World.Digests.Missing() }
 
-// watchTime passes the listener on when a call takes long, and tells what tasks
-// have made and executed that make no further call.
+// watchTime passes the listener on when a call takes long, and gives up calls
+// that take too long. It waits for nobody.
 func (s *Source) watchTime() {
-	tick := time.NewTicker(patience)
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.done:
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		for p := range s.ports {
+			for _, c := range p.relay.check() {
+				go s.release(c)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// tellLate tells what tasks have made and executed that make no further call.
+func (s *Source) tellLate() {
+	tick := time.NewTicker(beat)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		select {
 		case <-s.done:
 			return
-		case now := <-tick.C:
-			s.mu.Lock()
-			for p := range s.ports {
-				p.relay.check(now)
-			}
-			s.mu.Unlock()
-			s.tellArrivals()
-			if n%10 == 0 {
-				s.decideExecs()
-			}
+		case <-tick.C:
+		}
+		if !s.rec.roomy() {
+			continue
+		}
+		s.tellArrivals()
+		if n%10 == 0 {
+			s.decideExecs()
 		}
 	}
 }

@@ -23,12 +23,22 @@ import (
 type worker struct {
 	p       *port
 	deriver *derive.Deriver
-	busy    atomic.Int64 // since when it handles a call, 0 if it does not
+	blind   bool         // it looks at nothing that may not answer
 	tid     atomic.Int32 // its thread id while it receives
 	turn    chan bool
+
+	// The call that is being handled.
 	n       kernel.Notification
+	row     *derive.Row
+	task    *task.Task // whose call it is, and Handling held; or nil
 	derived derived
-	task    *task.Task // whose call is being handled, and Handling held; or nil
+	headed  atomic.Bool // task, and the head of derived, are there to be read
+
+	state atomic.Uint32
+	pulse atomic.Uint64 // signs of life
+	seen  uint64        // the pulse at the last beat
+	late  int           // beats since then
+	spent bool          // must not handle another call
 }
 
 // turn is how long a worker goes on before it yields. A goroutine that makes
@@ -41,7 +51,9 @@ func newWorker() *worker { return &worker{turn: make(chan bool, 1)} }
 
 func (w *worker) run() (err error) {
 	p, s := w.p, w.p.s
-	w.deriver, err = derive.New(s.shared, s.deriveOptions())
+	opts := s.deriveOptions()
+	opts.Slow = w.slow
+	w.deriver, err = derive.New(s.shared, opts)
 	if err != nil {
 		return err
 	}
@@ -61,9 +73,11 @@ func (w *worker) run() (err error) {
 				return fmt.Errorf("cannot receive from the seccomp listener: %w", err)
 			}
 			now := time.Now()
-			w.busy.Store(now.UnixNano())
 			w.answer()
-			w.busy.Store(0)
+			if w.spent {
+				p.relay.leave(w)
+				return nil
+			}
 			if now.Sub(yielded) > turn {
 				runtime.Gosched()
 				yielded = now
@@ -74,24 +88,32 @@ func (w *worker) run() (err error) {
 	return nil
 }
 
+// slow tells that what is being done takes its time, but goes on.
+func (w *worker) slow() {
+	w.pulse.Add(1)
+	w.p.relay.yield(w)
+}
+
 // answer handles one call and lets it go on. Whatever goes wrong here must not
 // leave the task waiting.
 func (w *worker) answer() {
 	s, listener, id := w.p.s, w.p.listener, w.n.ID
+	w.begin()
 	answered := false
 	defer func() {
 		if p := recover(); p != nil {
 			s.opts.Log.Error("a system call could not be derived", "call", w.n.NR,
 				"args", fmt.Sprintf("%x", w.n.Args), "panic", p, "stack", string(debug.Stack()))
-			s.rec.lost(record.CauseNotDerived, 0, false)
+			// The thread may have been left with the rights of the task.
+			w.spent = true
+			if w.finishing() {
+				s.rec.lost(record.CauseNotDerived, 0, false)
+			}
 		}
-		if !answered {
+		if !answered && w.finishing() {
 			kernel.Continue(listener, id)
 		}
-		if w.task != nil {
-			w.task.Handling.Unlock()
-			w.task = nil
-		}
+		w.end()
 	}()
 	c := w.handle()
 	if c == nil {
@@ -116,22 +138,51 @@ func (w *worker) answer() {
 		w.deriver.Undo(w.task)
 		return
 	}
+	if c.missed {
+		s.rec.lost(record.CauseStalled, 0, false)
+	}
 	if c.out.Makes {
 		s.awaitArrival(w.deriver, w.task)
 	}
 }
 
-// receiveEarly is the port's, as long as the listener is this worker's.
-func (w *worker) receiveEarly() {
-	w.p.relay.whileHeld(w, w.p.receiveEarly)
+// begin and end enclose the handling of a call.
+func (w *worker) begin() {
+	w.headed.Store(false)
+	w.row = w.p.s.arches[w.n.Arch].Rows[w.n.NR]
+	w.pulse.Add(1)
+	w.state.Store(working)
 }
+
+func (w *worker) end() {
+	if w.state.Load() == abandoned {
+		// Who gave the call up still looks at it.
+		w.p.relay.mu.Lock()
+		w.p.relay.mu.Unlock() //nolint:staticcheck // waits
+	}
+	if w.task != nil {
+		w.task.Handling.Unlock()
+		w.task = nil
+	}
+	w.state.Store(idle)
+}
+
+// finishing tells whether it is for this worker to end its call. Afterwards
+// nobody else can.
+func (w *worker) finishing() bool {
+	return w.state.CompareAndSwap(working, writing) || w.state.Load() == writing
+}
+
+// receiveEarly is the port's, as long as the listener is this worker's.
+func (w *worker) receiveEarly() { w.p.relay.whileHeld(w, w.p.receiveEarly) }
 
 // derived is a call that has been handled.
 type derived struct {
-	call derive.Call
-	head tsem.Event
-	comm [16]byte // what head has as the name of the process
-	out  *derive.Outcome
+	call   derive.Call
+	head   tsem.Event
+	comm   [16]byte // what head has as the name of the process
+	out    *derive.Outcome
+	missed bool // events may be missing
 }
 
 // begin fills in what all events of the call have in common: once t goes on,
@@ -147,8 +198,7 @@ func (c *derived) begin(t *task.Task, coe *tsem.COE) {
 
 // handle derives one call; nil when there is nothing to record of it.
 func (w *worker) handle() *derived {
-	s, n := w.p.s, &w.n
-	row := s.arches[n.Arch].Rows[n.NR]
+	s, n, row := w.p.s, &w.n, w.row
 	if row == nil {
 		return nil
 	}
@@ -161,7 +211,7 @@ func (w *worker) handle() *derived {
 		w.p.started.Store(true)
 		s.shared.Tasks.Root(int(n.TID))
 	}
-	t, err := s.shared.Tasks.Current(int(n.TID), func(d *task.Decision) { s.recordMappings(w.deriver, d) })
+	t, err := w.current()
 	if err != nil {
 		if kernel.Valid(w.p.listener, n.ID) {
 			s.opts.Log.Error("a task cannot be looked at", "tid", n.TID, "call", row.Name, "error", err)
@@ -169,20 +219,35 @@ func (w *worker) handle() *derived {
 		}
 		return nil
 	}
-	t.Handling.Lock()
+	if !w.blind {
+		t.Handling.Lock()
+	} else if !t.Handling.TryLock() {
+		t = s.shared.Tasks.Disown(t)
+		t.Handling.Lock()
+	}
 	w.task = t
-	w.deriver.Before(t)
+	w.deriver.Meet(t)
 	c := &w.derived
 	coe := w.deriver.COE(t)
 	c.begin(t, &coe)
 	c.call = derive.Call{Task: t, Row: row, Args: n.Args, Compat: s.arches[n.Arch].Compat}
-	c.out = w.deriver.Derive(&c.call)
+	c.missed = false
+	w.headed.Store(true)
+	if w.blind {
+		s.tellStalled(row)
+		c.out, c.missed = w.deriver.Blind(&c.call)
+	} else {
+		w.deriver.Settle(t)
+		c.out = w.deriver.Derive(&c.call)
+	}
 	if s.shared.Tasks.Crowd() {
 		w.receiveEarly()
 	}
-	if !kernel.Valid(w.p.listener, n.ID) {
+	// The call may have been given up, or the task have gone: then what was read
+	// may be of another.
+	if !w.finishing() || !kernel.Valid(w.p.listener, n.ID) {
 		w.deriver.Undo(t)
-		return nil // the task has gone: what was read may be of another
+		return nil
 	}
 	if c.out.URing {
 		s.tellURing(c.out.Refuse != 0)
@@ -197,12 +262,36 @@ func (w *worker) handle() *derived {
 	return c
 }
 
+// current finds the task that makes the call. Execs that show now to have
+// succeeded are recorded; for that there should be room before the tasks are
+// held.
+func (w *worker) current() (*task.Task, error) {
+	s := w.p.s
+	if s.shared.Tasks.Deciding() {
+		w.writing(s.rec.waitForRoom)
+	}
+	return s.shared.Tasks.Current(int(w.n.TID), func(d *task.Decision) {
+		w.writing(func() { s.recordMappings(w.deriver, d) })
+	})
+}
+
+// writing calls f, which may have to wait for the outputs.
+func (w *worker) writing(f func()) {
+	if !w.state.CompareAndSwap(working, writing) {
+		f()
+		return
+	}
+	f()
+	w.pulse.Add(1)
+	w.state.Store(working)
+}
+
 // tellUnseen says once for each kind of call that its events are lost, as many
 // as there may be.
 func (s *Source) tellUnseen(call string) {
 	if _, told := s.unseen.LoadOrStore(call, true); !told {
 		s.rec.lost(record.CauseNotDerived, 0, false)
-		s.opts.Notice("the events of " + call + " cannot be told: the workload calls it in a namespace that we may not enter (run as root)")
+		go s.opts.Notice("the events of " + call + " cannot be told: the workload calls it in a namespace that we may not enter (run as root)")
 	}
 }
 
@@ -214,9 +303,9 @@ func (s *Source) tellURing(refused bool) {
 	}
 	s.uring.Do(func() {
 		if refused {
-			s.opts.Notice("io_uring is refused to the workload: what it does could not be seen (programs fall back to ordinary calls; --allow-io-uring lets it through)")
+			go s.opts.Notice("io_uring is refused to the workload: what it does could not be seen (programs fall back to ordinary calls; --allow-io-uring lets it through)")
 		} else {
-			s.opts.Notice("the workload uses io_uring: what it does with it is not seen")
+			go s.opts.Notice("the workload uses io_uring: what it does with it is not seen")
 		}
 	})
 }
