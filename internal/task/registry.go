@@ -479,6 +479,7 @@ func (r *Registry) Disown(t *Task) *Task {
 	}
 	t.watch = -1
 	t.Exec = nil
+	t.status.close()
 	t.dead.Store(true)
 	return n
 }
