@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"quixote-export/internal/derive"
 	"quixote-export/internal/ledger"
 	"quixote-export/internal/record"
@@ -32,8 +30,8 @@ const (
 // dropped.
 type recorder struct {
 	contextID uint64
-	born      int64 // creation of the context, nanoseconds of the boot-time clock
-	wall      bool  // records carry the wall-clock time
+	clock     *clock
+	wall      bool // records carry the wall-clock time
 	ledger    *ledger.Ledger
 
 	order  sync.Mutex // held from a number to its commitment
@@ -55,7 +53,7 @@ type recorder struct {
 func newRecorder(contextID uint64, wall bool, l *ledger.Ledger) *recorder {
 	r := &recorder{
 		contextID: contextID,
-		born:      bootTime(),
+		clock:     newClock(),
 		wall:      wall,
 		ledger:    l,
 		filling:   &record.Batch{},
@@ -65,13 +63,6 @@ func newRecorder(contextID uint64, wall bool, l *ledger.Ledger) *recorder {
 	}
 	r.changed.L = &r.mu
 	return r
-}
-
-// bootTime is the clock of ts, which goes on while the machine is suspended.
-func bootTime() int64 {
-	var ts unix.Timespec
-	unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
-	return ts.Nano()
 }
 
 // head is what all events of one call of t have in common, in storage of its
@@ -119,7 +110,7 @@ func (r *recorder) add(e tsem.Event, events []derive.Event) {
 		e.Type = events[i].Type
 		e.Async = e.Type.Info().Async
 		e.Cell = events[i].Cell
-		e.TS = uint64(bootTime() - r.born)
+		e.TS = r.clock.now()
 		if r.wall {
 			e.Time = time.Now()
 		}

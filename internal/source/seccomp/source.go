@@ -258,6 +258,7 @@ func (s *Source) tellLate() {
 		}
 		s.tellArrivals()
 		if n%10 == 0 {
+			s.rec.clock.adjust()
 			s.decideExecs()
 		}
 	}
