@@ -21,7 +21,10 @@ import (
 func Look() (string, error) {
 	dirs := filepath.SplitList(os.Getenv("PATH"))
 	// Where distributions put it, which is not in everybody's PATH.
-	dirs = append(dirs, "/usr/local/sbin", "/usr/sbin", "/sbin")
+	return lookIn(append(dirs, "/usr/local/sbin", "/usr/sbin", "/sbin"))
+}
+
+func lookIn(dirs []string) (string, error) {
 	var closed string
 	for _, dir := range dirs {
 		path := filepath.Join(dir, "runc")
