@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -46,6 +47,10 @@ type watchdog struct {
 	command int   // pid
 	kept    []int // descriptors that must stay open
 	legacy  Legacy
+
+	mu    sync.Mutex // held to collect children
+	ended bool       // the command
+	alone bool       // wait must not collect any more
 }
 
 // Watch is the whole life of the watchdog: it starts the command, tells the
@@ -100,6 +105,9 @@ func Watch(args []string, reads map[string]Read, after func(Legacy)) int {
 	go func() {
 		finished := w.listen()
 		if !finished {
+			w.mu.Lock()
+			w.alone = true
+			w.mu.Unlock()
 			w.legacy.Left = KillDescendants(killPatience)
 		}
 		w.tellOver()
@@ -204,16 +212,29 @@ func (w *watchdog) tellOver() { unix.Write(w.over, []byte{0: 1, 7: 0}) }
 
 // wait collects children, and tells how the command fares.
 func (w *watchdog) wait() {
-	ended := false
-	for {
-		var status unix.WaitStatus
-		pid, err := unix.Wait4(-1, &status, unix.WUNTRACED|unix.WALL, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
+	for w.collect() {
+		// Nothing is collected here: from when we are alone on, others collect
+		// the children that they make.
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT|unix.WALL, nil)
+		if err != nil && err != unix.EINTR {
 			w.tellOver() // there is nobody left
 			return
-		case pid != w.command || ended: // the number may be used again
+		}
+	}
+}
+
+// collect collects what there is to collect, and is false when it must not.
+func (w *watchdog) collect() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for !w.alone {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WUNTRACED|unix.WNOHANG|unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil || pid == 0:
+			return true
+		case pid != w.command || w.ended: // the number may be used again
 		case status.Stopped():
 			say(w.socket, sayStopped, nil, -1)
 		default:
@@ -221,8 +242,9 @@ func (w *watchdog) wait() {
 			if status.Signaled() {
 				code = 128 + int(status.Signal())
 			}
-			ended = true
+			w.ended = true
 			say(w.socket, sayExited, []byte(strconv.Itoa(code)), -1)
 		}
 	}
+	return false
 }
