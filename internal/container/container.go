@@ -27,7 +27,8 @@ type Container struct {
 	Name    string
 	dir     string // absolute, without links
 	runtime runtime
-	lock    *os.File
+	lock    *os.File // of the folder: also held by who cleans up after us
+	alive   *os.File // the configuration, locked by us alone
 }
 
 // Claim takes the name of a container: it makes the folder for it within dir,
@@ -100,10 +101,13 @@ func lockFolder(dir string) (lock *os.File, found bool, err error) {
 			return f, found, nil
 		}
 		f.Close()
-		if err != nil && time.Now().After(until) {
+		switch {
+		case err == nil:
+		case isRun(dir):
 			return nil, false, fmt.Errorf("the container is run by another quixote-export (its folder %s is locked)", dir)
-		}
-		if err != nil {
+		case time.Now().After(until):
+			return nil, false, fmt.Errorf("the container is still being removed after a run that was killed (its folder %s is locked)", dir)
+		default:
 			time.Sleep(20 * time.Millisecond) // nothing tells of a lock that is given up
 		}
 	}
@@ -117,6 +121,16 @@ func still(f *os.File, dir string) bool {
 	}
 	named, err := os.Lstat(dir)
 	return err == nil && os.SameFile(held, named)
+}
+
+// isRun tells whether who has locked the folder of a container is alive.
+func isRun(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, configFile))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK
 }
 
 func emptyFolder(dir string) error {
@@ -135,7 +149,15 @@ func (c *Container) Socket() string { return filepath.Join(c.dir, "listener") }
 
 // Configure writes the configuration that the container is run with.
 func (c *Container) Configure(config []byte) error {
-	if err := os.WriteFile(filepath.Join(c.dir, "config.json"), config, 0o600); err != nil {
+	f, err := os.OpenFile(filepath.Join(c.dir, configFile), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err == nil {
+		c.alive = f
+		_, err = f.Write(config)
+	}
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot write the configuration of the container: %w", err)
 	}
 	return nil
@@ -143,8 +165,9 @@ func (c *Container) Configure(config []byte) error {
 
 // Names of files in the folder.
 const (
-	pidFile = "pid"
-	logFile = "log"
+	configFile = "config.json"
+	pidFile    = "pid"
+	logFile    = "log"
 )
 
 // Words is the command that runs the container.
@@ -162,5 +185,10 @@ func (c *Container) Failure() error { return failure(filepath.Join(c.dir, logFil
 // Abandon gives up a container that was not started.
 func (c *Container) Abandon() {
 	os.RemoveAll(c.dir)
+	c.unlock()
+}
+
+func (c *Container) unlock() {
+	c.alive.Close() // which may be nil
 	c.lock.Close()
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,7 +85,25 @@ func TestClaim(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.Abandon()
+	// Who was killed while it ran is waited for, since somebody cleans up.
+	c.alive.Close()
+	claimed := make(chan error)
+	var next *Container
+	go func() {
+		var err error
+		next, err = Claim(path, dir, "a", silent)
+		claimed <- err
+	}()
+	select {
+	case err := <-claimed:
+		t.Fatalf("claimed while it was being cleaned up: %v", err)
+	case <-time.After(5 * pace):
+	}
 	c.Abandon()
+	if err := <-claimed; err != nil {
+		t.Fatal(err)
+	}
+	next.Abandon()
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("left: %v (%v)", entries, err)
 	}
@@ -162,4 +181,96 @@ func TestHandles(t *testing.T) {
 			t.Errorf("%v: %v", sig, got)
 		}
 	}
+}
+
+// inContainer runs a shell script as the first process of a container, below a
+// stand-in for the runtime, and waits until it has written a line.
+func inContainer(t *testing.T, script string) (c *Container, runtime int, in *os.File, ended chan struct{}) {
+	t.Helper()
+	c = &Container{Name: "a", dir: t.TempDir(), runtime: standIn(t, "")}
+	cmd := exec.Command("sh", "-c", `sh -c "$1" <&3 & echo $! > pid.new; mv pid.new pid; wait $!`, "sh", script)
+	cmd.Dir = c.dir
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.ExtraFiles = []*os.File{read}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	read.Close()
+	out.Read(make([]byte, 1))
+	for {
+		if pid, _ := c.first(cmd.Process.Pid); pid != 0 {
+			break
+		}
+		time.Sleep(pace)
+	}
+	ended = make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		c.Kill(cmd.Process.Pid, ended)
+		write.Close()
+		<-ended
+	})
+	return c, cmd.Process.Pid, write, ended
+}
+
+// over waits for something that is about to happen.
+func over(t *testing.T, what string, happened <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-happened:
+	case <-time.After(grace - time.Second):
+		t.Errorf("%s takes too long", what)
+	}
+}
+
+func TestStop(t *testing.T) {
+	t.Run("not handled", func(t *testing.T) {
+		c, runtime, _, ended := inContainer(t, "echo; exec cat")
+		c.Stop(runtime, unix.SIGTERM, ended)
+		over(t, "the end", ended)
+	})
+	t.Run("handled", func(t *testing.T) {
+		c, runtime, in, ended := inContainer(t, "trap 'exit 0' HUP; echo; read line")
+		c.Stop(runtime, unix.SIGHUP, ended)
+		select {
+		case <-ended:
+			t.Error("it was killed")
+		default:
+		}
+		in.WriteString("\n")
+		over(t, "the end", ended)
+	})
+	t.Run("still the runtime's", func(t *testing.T) {
+		c, runtime, in, ended := inContainer(t, "trap : HUP; printf 'runc:[2:INIT]' > /proc/$$/comm; echo; read line; exec cat")
+		returned := make(chan struct{})
+		go func() {
+			c.Stop(runtime, unix.SIGHUP, ended)
+			close(returned)
+		}()
+		select {
+		case <-returned:
+			t.Error("the handler of the runtime was taken for that of the program")
+		case <-time.After(5 * pace):
+		}
+		in.WriteString("\n")
+		over(t, "the end", ended)
+		over(t, "to stop it", returned)
+	})
+	t.Run("not there yet", func(t *testing.T) {
+		c, runtime, in, ended := inContainer(t, "echo; exec cat")
+		os.Remove(filepath.Join(c.dir, pidFile))
+		c.Kill(runtime, ended)
+		over(t, "the end of the runtime", ended)
+		in.Close()
+	})
 }

@@ -27,7 +27,7 @@ func (c *Container) Lock() int { return int(c.lock.Fd()) }
 
 // Remove removes the container, if the runtime has not, and its folder.
 func (c *Container) Remove() error {
-	defer c.lock.Close()
+	defer c.unlock()
 	return c.Remains().Remove()
 }
 
