@@ -67,9 +67,10 @@ func (s *Sink) leads() bool {
 }
 
 // look tells the user, once, that the path leads elsewhere. Who rotates files
-// renames ours a moment before we hear of it: it is told at the second sync.
+// renames ours a moment before we hear of it: it is told at the second sync,
+// and not when the file is being left anyway.
 func (s *Sink) look() {
-	if !s.byName || s.leads() {
+	if !s.byName || s.room.last || s.leads() {
 		s.astray = 0
 		return
 	}

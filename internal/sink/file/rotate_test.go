@@ -102,6 +102,34 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+// A sync between the renaming and the signal, and that of the last records, are
+// no two of a file that nobody asks to leave.
+func TestReopenIsNoNews(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.exp")
+	s, told := heard(t, path)
+	write(t, s, lines(1, 1))
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	leave := s.Reopen(func() {
+		s.Last()
+		write(t, s, lines(2, 2))
+		if err := s.Flush(); err != nil {
+			t.Error(err)
+		}
+	})
+	if leave == nil {
+		t.Fatal("there is no new file")
+	}
+	if err := leave(); err != nil {
+		t.Error(err)
+	}
+	says(t, told, "")
+}
+
 func TestReopenBeforeTheFirstRecord(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.exp")
 	s, _ := heard(t, path)
