@@ -5,6 +5,7 @@
 # make demo   builds, exports a small real workload and shows what came of it
 # make test   installs what the tests need, and runs them all
 # make bench  measures what being watched costs, beside strace
+# make bench-mqtt  measures the MQTT publisher beside libmosquitto
 # make fuzz   fuzzes each target for FUZZTIME
 # make man    makes the manual page from its Markdown
 # make generate  makes everything that is generated
@@ -14,7 +15,7 @@ export GOTOOLCHAIN = local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 60s
 
-.PHONY: all build demo test bench fuzz man generate install clean
+.PHONY: all build demo test bench bench-mqtt fuzz man generate install clean
 
 all: build
 
@@ -29,6 +30,9 @@ test:
 
 bench: build
 	go run ./scripts/bench -program ./quixote-export
+
+bench-mqtt:
+	go run ./scripts/bench-mqtt
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/broker"
-	"quixote-export/internal/export"
 	"quixote-export/internal/mqtt"
 	mqttsink "quixote-export/internal/sink/mqtt"
 )
@@ -90,9 +89,10 @@ func (p *Plan) messageRecords() int {
 	return p.Queue
 }
 
-// finish ends the export. As long as that waits for the broker, a signal to end
-// ends the waiting.
-func (s *session) finish(status int, signals <-chan os.Signal) export.Summary {
+// attend is for when the workload has ended: from here on nothing waits for the
+// broker longer than the plan says, and a signal to end ends the waiting. The
+// returned function is called when nothing waits any more.
+func (s *session) attend(status int, signals <-chan os.Signal) (done func()) {
 	if s.broker != nil {
 		s.broker.End(strconv.Itoa(status))
 	}
@@ -110,11 +110,10 @@ func (s *session) finish(status int, signals <-chan os.Signal) export.Summary {
 			}
 		}
 	}()
-	defer func() {
+	return func() {
 		close(finished)
 		<-heard
-	}()
-	return s.exporter.Finish(status)
+	}
 }
 
 // hurry ends all waiting for the broker.

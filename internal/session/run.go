@@ -211,6 +211,8 @@ func (s *session) run(ctx context.Context) (int, error) {
 	exported := make(chan error, 1)
 	go func() { exported <- s.exporter.Run(ctx, s.src) }()
 	exit := s.await(ctx, signals)
+	// A full spool may hold the exporter up as well.
+	defer s.attend(exit.Status, signals)()
 	runErr := <-exported
 	if s.cut {
 		s.exporter.Break(record.CauseKilled)
@@ -219,7 +221,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 		s.exporter.Abandon()
 		return failedStatus(s.failure), nil // the runtime has told why
 	}
-	summary := s.finish(exit.Status, signals)
+	summary := s.exporter.Finish(exit.Status)
 	select {
 	case err := <-s.broken: // nobody was waiting for it any more
 		s.notice(err.Error())
@@ -356,10 +358,13 @@ func (s *session) sinkFailed(sink string, err error) {
 	}
 }
 
-// outputFailed does what the plan says for a sink that fails.
+// outputFailed does what the plan says for a sink that fails. A spool that drops
+// what it has no room for was told to.
 func (s *session) outputFailed(err error, end func()) {
+	full := (*record.WriteError)(nil)
+	drops := errors.As(err, &full) && full.Cause == record.CauseSpoolFull
 	switch {
-	case s.plan.GoOn:
+	case s.plan.GoOn || drops:
 		s.notice(err.Error() + "; the workload goes on, what is missing is counted")
 	case !s.stopped:
 		s.notice(err.Error() + "; the workload is stopped")
