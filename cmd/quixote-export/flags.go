@@ -183,7 +183,7 @@ func setOnOutputError(s *settings, value string) error {
 func setDigestLimit(s *settings, value string) error {
 	size, err := parseSize(value)
 	if err != nil {
-		return errors.New("it must be a number of bytes, or of K, M or G")
+		return errors.New("it must be a number of bytes, or of K, M, G or T")
 	}
 	s.plan.DigestLimit = size
 	return nil
