@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -99,7 +100,16 @@ func (u *under) ended(status int, texts ...string) {
 	if got := u.cmd.ProcessState.ExitCode(); got != status {
 		u.t.Errorf("status %d, want %d", got, status)
 	}
-	lines := strings.Split(strings.TrimSuffix(u.content(u.errors), "\n"), "\n")
+	said := u.content(u.errors)
+	lines := strings.Split(strings.TrimSuffix(said, "\n"), "\n")
+	// On a slow machine two syncs can pass between a rename and the signal.
+	const renamed = "has been renamed or deleted: records go on"
+	if !slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(text, "renamed") }) && strings.Contains(said, renamed) {
+		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, renamed) })
+		if len(lines) == 0 {
+			lines = []string{""}
+		}
+	}
 	if len(texts) == 0 {
 		texts = []string{""}
 	}

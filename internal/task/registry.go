@@ -151,6 +151,14 @@ func (r *Registry) Close() error {
 	return r.deaths.close()
 }
 
+// Known is the task of that number as far as it is known, nil if it is not. It
+// may be one that has gone.
+func (r *Registry) Known(tid int) *Task {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tasks[tid]
+}
+
 // Current returns the task that makes a system call now, and registers it if
 // it is new. It calls f for each exec of which it shows now that it has
 // succeeded, before any of these tasks can be asked for.

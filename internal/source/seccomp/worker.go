@@ -211,17 +211,28 @@ func (w *worker) handle() *derived {
 		w.p.started.Store(true)
 		s.shared.Tasks.Root(int(n.TID))
 	}
+	// To look a task up can give it the identity of a new program, which who
+	// handles an earlier call of it still reads: a call that a signal has taken
+	// the task out of is made anew before that one is done with.
+	known := s.shared.Tasks.Known(int(n.TID))
+	if known != nil && !w.lock(known) {
+		known = nil
+	}
 	t, err := w.current()
+	if known != nil && t != known {
+		known.Handling.Unlock()
+	}
 	if err != nil {
+		if known == t && t != nil {
+			t.Handling.Unlock()
+		}
 		if kernel.Valid(w.p.listener, n.ID) {
 			s.opts.Log.Error("a task cannot be looked at", "tid", n.TID, "call", row.Name, "error", err)
 			s.rec.lost(record.CauseTaskUnreadable, 0, false)
 		}
 		return nil
 	}
-	if !w.blind {
-		t.Handling.Lock()
-	} else if !t.Handling.TryLock() {
+	if t != known && !w.lock(t) {
 		t = s.shared.Tasks.Disown(t)
 		t.Handling.Lock()
 	}
@@ -260,6 +271,16 @@ func (w *worker) handle() *derived {
 		s.shared.Tasks.BeginExec(t, e)
 	}
 	return c
+}
+
+// lock takes the Handling of t. A worker that must not wait for what another is
+// stuck in may fail to.
+func (w *worker) lock(t *task.Task) bool {
+	if w.blind {
+		return t.Handling.TryLock()
+	}
+	t.Handling.Lock()
+	return true
 }
 
 // current finds the task that makes the call. Execs that show now to have
