@@ -70,7 +70,10 @@ func (s *Sink) leads() bool {
 // renames ours a moment before we hear of it: it is told at the second sync,
 // and not when the file is being left anyway.
 func (s *Sink) look() {
-	if !s.byName || s.room.last || s.leads() {
+	if !s.byName || s.room.last {
+		return
+	}
+	if s.leads() {
 		s.astray = 0
 		return
 	}

@@ -176,11 +176,13 @@ func TestAFileThatIsRenamedUnderUs(t *testing.T) {
 	step(2, "") // who renames may be about to send a signal
 	step(3, "renamed or deleted")
 	step(4, "renamed or deleted")
+	s.Last()
+	step(5, "renamed or deleted")
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 	says(t, told, "renamed or deleted")
-	if got := content(t, moved); got != string(lines(1, 4).Buf) {
+	if got := content(t, moved); got != string(lines(1, 5).Buf) {
 		t.Errorf("it holds %q", got)
 	}
 }
