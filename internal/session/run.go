@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -141,6 +139,7 @@ type session struct {
 	broken   chan error    // failures of sinks
 	stopped  bool          // the workload was ended because of one
 	rotation rotation      // what SIGHUP means
+	undying  bool          // some of the workload have not died
 	cut      bool          // the workload was killed because the watchdog was
 	over     chan struct{} // closed when the command has ended
 }
@@ -209,11 +208,19 @@ func (s *session) run(ctx context.Context) (int, error) {
 		}
 	}
 	exported := make(chan error, 1)
-	go func() { exported <- s.exporter.Run(ctx, s.src) }()
+	exporting, abandon := context.WithCancel(ctx)
+	defer abandon()
+	go func() { exported <- s.exporter.Run(exporting, s.src) }()
 	exit := s.await(ctx, signals)
+	if s.undying {
+		abandon()
+	}
 	// A full spool may hold the exporter up as well.
 	defer s.attend(exit.Status, signals)()
 	runErr := <-exported
+	if s.undying && errors.Is(runErr, context.Canceled) {
+		runErr = nil // which has been said
+	}
 	if s.cut {
 		s.exporter.Break(record.CauseKilled)
 	}
@@ -387,6 +394,8 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 	exited, gone, canceled, orphaned := s.work.Exited(), s.src.Done(), ctx.Done(), s.work.Orphaned()
 	var left <-chan time.Time
 	ended, ending, over := false, false, false // over: the source is
+	terminating := false                       // we have got TERM
+	undying := make(chan []int, 1)
 	end := func() {
 		if !ending {
 			ending = true
@@ -394,7 +403,11 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			if over {
 				done = s.over // the source sees no end any more
 			}
-			go workload.Terminate(s.src.Processes, done)
+			go func() {
+				if pids := workload.Terminate(s.processes, done); pids != nil {
+					undying <- pids
+				}
+			}()
 		}
 	}
 	for {
@@ -403,7 +416,7 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			exited, ended = nil, true
 			close(s.over)
 			s.endContainer()
-			if s.plan.NoWait {
+			if s.plan.NoWait || terminating {
 				end()
 			}
 			if over {
@@ -411,7 +424,7 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			}
 			left = time.After(leftBehind)
 		case <-left:
-			if pids := s.src.Processes(); len(pids) > 0 && !ending {
+			if pids := s.processes(); len(pids) > 0 && !ending {
 				s.notice(leftLine(pids))
 			}
 		case <-gone:
@@ -431,10 +444,19 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			if over {
 				return exit
 			}
+		case pids := <-undying:
+			s.notice(undyingLine(pids))
+			s.undying = true
+			if !ended {
+				exit = workload.Exit{Status: 128 + int(unix.SIGKILL)}
+				close(s.over)
+			}
+			return exit
 		case <-canceled:
 			canceled = nil
 			end()
 		case sig := <-signals:
+			terminating = terminating || sig == unix.SIGTERM
 			if sig == unix.SIGHUP && s.rotation.meant() {
 				go s.exporter.Reopen()
 			} else if ended && (sig == unix.SIGINT || sig == unix.SIGTERM) {
@@ -464,27 +486,6 @@ func (s *session) orphaned() workload.Exit {
 // killPatience is how long processes may take to die. One that is stuck in the
 // kernel may take for ever.
 const killPatience = 10 * time.Second
-
-// leftBehind is how long after the command's end tasks that it has left are
-// told of.
-const leftBehind = 2 * time.Second
-
-func leftLine(pids []int) string {
-	const most = 8
-	words := make([]string, 0, most)
-	for _, pid := range pids[:min(most, len(pids))] {
-		words = append(words, strconv.Itoa(pid))
-	}
-	if len(pids) > most {
-		words = append(words, "…")
-	}
-	what := "1 process is"
-	if len(pids) > 1 {
-		what = fmt.Sprintf("%d processes are", len(pids))
-	}
-	return fmt.Sprintf("the command has ended, but %s left and still watched: pid %s (Ctrl-C ends them, --no-wait does so at once)",
-		what, strings.Join(words, ", "))
-}
 
 // reportDigests tells which file digests could not be had.
 func (s *session) reportDigests() {

@@ -66,6 +66,8 @@ type Workload struct {
 	orphaned chan struct{}
 	heard    sync.WaitGroup
 	finished atomic.Bool
+	stopping sync.Mutex   // held by stopToo
+	stopKey  atomic.Int64 // when we have got TSTP, in nanoseconds since 1970
 }
 
 // Exit is how a command ended.
@@ -253,8 +255,7 @@ func (w *Workload) listen() {
 			}
 			return
 		case m.word == sayStopped:
-			unix.Kill(unix.Getpid(), unix.SIGSTOP)
-			say(w.socket, sayContinue, nil, -1)
+			go w.stopToo()
 		case m.word == sayExited:
 			status, err := strconv.Atoi(string(m.text))
 			w.exited <- Exit{Status: status, Err: err}

@@ -37,6 +37,9 @@ func Signals() (received <-chan os.Signal, stop func()) {
 // the foreground of a terminal its keys signal the whole group.
 func (w *Workload) Forward(s os.Signal) {
 	sig := s.(unix.Signal)
+	if sig == unix.SIGTSTP {
+		w.stopKey.Store(time.Now().UnixNano())
+	}
 	switch sig {
 	case unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP:
 		if foreground() {
@@ -60,22 +63,31 @@ func foreground() bool {
 // grace is how long tasks get between TERM and KILL.
 const grace = 5 * time.Second
 
+// lastGrace is how long those may take to die who have got KILL. One that is
+// stuck in the kernel may take for ever.
+const lastGrace = 5 * time.Second
+
 // Terminate ends processes: TERM, and for those that remain after five seconds
-// KILL, until done is closed. It asks anew which they are.
-func Terminate(processes func() []int, done <-chan struct{}) {
+// KILL, until done is closed. It asks anew which they are. Those that have not
+// died five seconds later are returned.
+func Terminate(processes func() []int, done <-chan struct{}) (left []int) {
 	kill(processes(), unix.SIGTERM)
 	kill(processes(), unix.SIGCONT) // a stopped task would not notice
 	select {
 	case <-done:
-		return
+		return nil
 	case <-time.After(grace):
 	}
-	for {
-		kill(processes(), unix.SIGKILL)
+	for until := time.Now().Add(lastGrace); ; {
+		pids := processes()
+		kill(pids, unix.SIGKILL)
 		select {
 		case <-done:
-			return
+			return nil
 		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(until) {
+			return pids
 		}
 	}
 }

@@ -215,7 +215,7 @@ func (w *watchdog) wait() {
 	for w.collect() {
 		// Nothing is collected here: from when we are alone on, others collect
 		// the children that they make.
-		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT|unix.WALL, nil)
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WSTOPPED|unix.WCONTINUED|unix.WNOWAIT|unix.WALL, nil)
 		if err != nil && err != unix.EINTR {
 			w.tellOver() // there is nobody left
 			return
@@ -229,12 +229,14 @@ func (w *watchdog) collect() bool {
 	defer w.mu.Unlock()
 	for !w.alone {
 		var status unix.WaitStatus
-		pid, err := unix.Wait4(-1, &status, unix.WUNTRACED|unix.WNOHANG|unix.WALL, nil)
+		pid, err := unix.Wait4(-1, &status, unix.WUNTRACED|unix.WCONTINUED|unix.WNOHANG|unix.WALL, nil)
 		switch {
 		case err == unix.EINTR:
 		case err != nil || pid == 0:
 			return true
 		case pid != w.command || w.ended: // the number may be used again
+		case status.Continued():
+			unix.Kill(os.Getppid(), unix.SIGCONT) // who may have stopped with it
 		case status.Stopped():
 			say(w.socket, sayStopped, nil, -1)
 		default:
