@@ -86,12 +86,20 @@ func decode(text []byte) (*specs.Spec, error) {
 		return nil, fmt.Errorf("its config.json is not valid JSON: line %d: %v", line(text, e.Offset), e)
 	}
 	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
-		return nil, fmt.Errorf("its config.json is not valid: line %d: %s is a %s", line(text, e.Offset), oneWord(e.Field), e.Value)
+		return nil, fmt.Errorf("its config.json is not valid: line %d: %s cannot be of type %s", line(text, e.Offset), where(e.Field), e.Value)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("its config.json is not valid: %s", oneWord(err.Error()))
 	}
 	return &spec, nil
+}
+
+// where names a place in the configuration.
+func where(field string) string {
+	if field == "" {
+		return "the whole"
+	}
+	return oneWord(field)
 }
 
 func line(text []byte, offset int64) int {

@@ -67,17 +67,20 @@ func Open(dir, name string) (*Bundle, error) {
 	return b, nil
 }
 
-// names is what container runtimes take as the name of a container.
-var names = regexp.MustCompile(`^[A-Za-z0-9_+,.-]+$`)
+// names is what every container runtime takes as the name of a container.
+var names = regexp.MustCompile(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]*$`)
 
 func open(dir, name string) (*Bundle, error) {
 	if !names.MatchString(name) || name == "." || name == ".." {
-		return nil, errors.New("its name is none for a container (letters, digits and _ + - . are)")
+		return nil, errors.New("its name is none for a container (letters, digits and _ + . are, and - but not at its beginning)")
 	}
 	path := filepath.Join(dir, name)
 	st, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Lstat(path); err == nil {
+			return nil, errors.New("it is a link to something that does not exist")
+		}
 		return nil, errors.New("there is no such bundle (-S lists them)")
 	case err != nil:
 		return nil, cause(err)

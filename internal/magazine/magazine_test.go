@@ -40,8 +40,8 @@ func TestProblems(t *testing.T) {
 		{"bare", "", "it has no config.json", nil},
 		{"torn", "{\n\"process\": {\n", "its config.json is not valid JSON: line 3: unexpected end", nil},
 		{"empty-file", " ", "its config.json is not valid JSON: line 1", nil},
-		{"typed", "{\n\"process\": {\"args\": \"sh\"}}", "its config.json is not valid: line 2: process.args is a string", nil},
-		{"list", "[]", "its config.json is not valid: line 1:  is a array", nil},
+		{"typed", "{\n\"process\": {\"args\": \"sh\"}}", "its config.json is not valid: line 2: process.args cannot be of type string", nil},
+		{"list", "[]", "its config.json is not valid: line 1: the whole cannot be of type array", nil},
 		{"null", "null", "its config.json names no program", nil},
 		{"no-program", `{"process": {"args": []}, "root": {"path": "rootfs"}}`, "its config.json names no program", nil},
 		{"no-root", `{"process": {"args": ["sh"]}}`, "its config.json names no root file system", nil},
@@ -58,6 +58,11 @@ func TestProblems(t *testing.T) {
 		{"large", strings.Repeat(" ", maxConfig+1), "is larger than", nil},
 		{"space in it", plain, "its name is none for a container", nil},
 		{"notify", strings.Replace(plain, "{", `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}}, `, 1), "its seccomp profile hands calls to a program of its own", nil},
+		{"action", strings.Replace(plain, "{", `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_MAYBE\n"}}, `, 1), `has the unknown action "SCMP_ACT_MAYBE\n"`, nil},
+		{"operator", strings.Replace(plain, "{", `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": [{"op": "SCMP_CMP_ABOUT"}]}]}}, `, 1), `has the unknown operator "SCMP_CMP_ABOUT"`, nil},
+		{"argument", strings.Replace(plain, "{", `{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 6, "op": "SCMP_CMP_EQ"}]}]}}, `, 1), "has a condition on argument 6", nil},
+		{"-dash", plain, "its name is none for a container", nil},
+		{"com,ma", plain, "its name is none for a container", nil},
 		{"no-default", strings.Replace(plain, "{", `{"linux": {"seccomp": {"syscalls": []}}, `, 1), "its seccomp profile has no default action", nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -82,6 +87,7 @@ func TestProblems(t *testing.T) {
 	}
 	os.WriteFile(filepath.Join(dir, "README"), nil, 0o644)
 	os.Mkdir(filepath.Join(dir, ".git"), 0o755)
+	os.Symlink("nowhere", filepath.Join(dir, "dangling"))
 	entries, err := List(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -90,12 +96,12 @@ func TestProblems(t *testing.T) {
 	for _, e := range entries {
 		found[e.Name] = e.Problem
 	}
-	if found["good"] != nil || found["torn"] == nil || found["README"] == nil || len(found) != 20 {
+	if found["good"] != nil || found["torn"] == nil || found["README"] == nil || len(found) != 26 {
 		t.Errorf("listed: %v", found)
 	}
 	for name, want := range map[string]string{
 		"absent": "there is no such bundle", "..": "its name is none", "a/b": "its name is none", "": "its name is none",
-		"README": "it is not a folder",
+		"README": "it is not a folder", "dangling": "it is a link to something that does not exist",
 	} {
 		if _, err := Open(dir, name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", name, err)

@@ -118,12 +118,36 @@ func parseProfile(raw object) (*profile, error) {
 		}
 		p.entries = append(p.entries, e)
 	}
-	for _, v := range append([]entry{{verdict: p.fallback}}, p.entries...) {
-		if v.verdict.action == specs.ActNotify {
-			return nil, errors.New("its seccomp profile hands calls to a program of its own (SCMP_ACT_NOTIFY), and a container has one such only")
+	return p, p.check()
+}
+
+// check refuses what a runtime does not know, before one is started.
+func (p *profile) check() error {
+	for _, e := range append([]entry{{verdict: p.fallback}}, p.entries...) {
+		switch action := e.verdict.action; {
+		case action == specs.ActNotify:
+			return errors.New("its seccomp profile hands calls to a program of its own (SCMP_ACT_NOTIFY), and a container has one such only")
+		case !slices.Contains(actions, action):
+			return fmt.Errorf("its seccomp profile has the unknown action %q", action)
+		}
+		for _, a := range e.args {
+			if a.Index >= maxArgs {
+				return fmt.Errorf("its seccomp profile has a condition on argument %d, and calls have six, from 0 on", a.Index)
+			}
+			if _, err := limitsOf(a); err != nil {
+				return err
+			}
 		}
 	}
-	return p, nil
+	return nil
+}
+
+// maxArgs is how many arguments a call can have.
+const maxArgs = 6
+
+var actions = []specs.LinuxSeccompAction{
+	specs.ActKill, specs.ActKillProcess, specs.ActKillThread, specs.ActTrap, specs.ActErrno, specs.ActTrace,
+	specs.ActAllow, specs.ActLog,
 }
 
 func newVerdict(action specs.LinuxSeccompAction, errno *uint) verdict {

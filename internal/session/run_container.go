@@ -114,7 +114,7 @@ func (s *session) configure(box *container.Container, number uint64) error {
 		Traps:    trapsOf(traps),
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot run the bundle %q: %w", s.bundle.Name, err)
 	}
 	for _, line := range notices {
 		s.notice(line)
