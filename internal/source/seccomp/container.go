@@ -4,6 +4,7 @@
 package seccomp
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -46,32 +47,39 @@ func (s *Source) acceptListeners() {
 			}
 			return
 		}
-		listener, err := containerListener(conn)
+		listener, first, err := containerListener(conn)
 		conn.Close()
 		if err != nil {
 			s.opts.Notice(err.Error())
 			continue
 		}
-		s.open(listener, false)
+		s.open(listener, false, first)
 	}
 }
 
 // maxState bounds the description of the container that comes with a listener.
 const maxState = 1 << 20
 
-// containerListener receives one listener. The runtime sends the state of the
-// container with it, which is not needed: it names the descriptors, and a
-// runtime sends one.
-func containerListener(conn *net.UnixConn) (int, error) {
+// containerListener receives one listener. Of the state of the container that
+// the runtime sends with it only the process is needed that will become the
+// program, 0 if that is not told: it also names the descriptors, but a runtime
+// sends one.
+func containerListener(conn *net.UnixConn) (listener, process int, err error) {
 	data := make([]byte, maxState)
 	oob := make([]byte, unix.CmsgSpace(4*16))
-	_, n, _, _, err := conn.ReadMsgUnix(data, oob)
+	size, n, _, _, err := conn.ReadMsgUnix(data, oob)
 	if err != nil {
-		return -1, fmt.Errorf("cannot hear the container runtime: %w", err)
+		return -1, 0, fmt.Errorf("cannot hear the container runtime: %w", err)
 	}
 	messages, err := unix.ParseSocketControlMessage(oob[:n])
 	if err != nil {
-		return -1, fmt.Errorf("cannot understand the container runtime: %w", err)
+		return -1, 0, fmt.Errorf("cannot understand the container runtime: %w", err)
+	}
+	var state struct {
+		PID int `json:"pid"`
+	}
+	if err := json.Unmarshal(data[:size], &state); err != nil {
+		state.PID = 0
 	}
 	var fds []int
 	for i := range messages {
@@ -86,13 +94,13 @@ func containerListener(conn *net.UnixConn) (int, error) {
 			for _, other := range slices.Delete(slices.Clone(fds), i, i+1) {
 				unix.Close(other)
 			}
-			return fd, nil
+			return fd, state.PID, nil
 		}
 	}
 	for _, fd := range fds {
 		unix.Close(fd)
 	}
-	return -1, errors.New("the container runtime sent no seccomp listener (runc 1.1 or later is needed)")
+	return -1, 0, errors.New("the container runtime sent no seccomp listener (runc 1.1 or later is needed)")
 }
 
 // Trap is a call that the filter of a container must hand to us. Several of

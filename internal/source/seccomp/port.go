@@ -4,6 +4,8 @@
 package seccomp
 
 import (
+	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,7 @@ type port struct {
 	listener int
 	killable bool // only fatal signals interrupt a task that waits
 	relay    relay
+	begins   int         // the process that will become the program, 0 if there is one only
 	started  atomic.Bool // the first exec has been seen: what acts is the workload
 	gone     chan struct{}
 
@@ -28,13 +31,14 @@ type port struct {
 	early []kernel.Notification // received, but not yet handled
 }
 
-// open begins to receive from a listener.
-func (s *Source) open(listener int, killable bool) {
+// open begins to receive from a listener. What acts is the workload from the
+// first exec on of process begins, of any if that is 0.
+func (s *Source) open(listener int, killable bool, begins int) {
 	if err := kernel.SyncWakeUp(listener); err != nil {
 		s.opts.Log.Debug("the kernel has no synchronous wake-up for seccomp", "error", err)
 	}
 	s.opts.Keep(listener)
-	p := &port{s: s, listener: listener, killable: killable, gone: make(chan struct{})}
+	p := &port{s: s, listener: listener, killable: killable, begins: begins, gone: make(chan struct{})}
 	p.started.Store(s.opts.IncludeRuntime)
 	p.relay.start = p.start
 	first := p.relay.add(newWorker())
@@ -44,6 +48,16 @@ func (s *Source) open(listener int, killable bool) {
 	s.mu.Unlock()
 	p.start(first)
 	go p.watchEnd()
+}
+
+// starts tells whether an exec of that task is the beginning of the workload,
+// and not of a helper of the container runtime, a hook.
+func (p *port) starts(tid int) bool {
+	if p.begins == 0 || tid == p.begins {
+		return true
+	}
+	_, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", p.begins, tid))
+	return err == nil
 }
 
 // start runs a worker on a thread of its own.

@@ -91,7 +91,7 @@ func Attach(control int, opts Options) (*Source, error) {
 		unix.Close(listener)
 		return nil, err
 	}
-	s.open(listener, killable)
+	s.open(listener, killable, 0)
 	s.Sealed()
 	return s, nil
 }

@@ -205,7 +205,7 @@ func (w *worker) handle() *derived {
 	if !w.p.started.Load() {
 		// Until its first exec this is our own helper or the container
 		// runtime, not the workload.
-		if row.Name != "execve" {
+		if row.Name != "execve" || !w.p.starts(int(n.TID)) {
 			return nil
 		}
 		w.p.started.Store(true)
