@@ -295,7 +295,7 @@ func (r *running) signal(sig unix.Signal) {
 // ended waits for the end of quixote-export, and gives its status.
 func (r *running) ended() int {
 	r.t.Helper()
-	timer := time.AfterFunc(8*time.Second, func() { r.cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Minute, func() { r.cmd.Process.Kill() })
 	defer timer.Stop()
 	r.cmd.Wait()
 	return r.cmd.ProcessState.ExitCode()

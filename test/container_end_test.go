@@ -69,7 +69,7 @@ func TestContainerEndsBeforeItHasBegun(t *testing.T) {
 		}
 		time.Sleep(wait)
 		cmd.Process.Signal(unix.SIGTERM)
-		kill := time.AfterFunc(8*time.Second, func() { t.Error("it does not end"); cmd.Process.Kill() })
+		kill := time.AfterFunc(time.Minute, func() { t.Error("it does not end"); cmd.Process.Kill() })
 		cmd.Wait()
 		kill.Stop()
 		b.gone()
