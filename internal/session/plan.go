@@ -214,6 +214,9 @@ func (p *Plan) Warnings(source string) []string {
 	if p.DigestLimit != DefaultDigestLimit && source == SourceTSEM {
 		lines = append(lines, "--digest-limit has no effect: with the tsem source the kernel hashes files, of any size")
 	}
+	if (p.Abspath || p.IncludeRuntime) && source == SourceTSEM {
+		lines = append(lines, "--abspath and --include-runtime have no effect: the tsem source passes records on as the kernel writes them")
+	}
 	if (p.IO || p.AllowURing) && source != SourceSeccomp {
 		lines = append(lines, "--io and --allow-io-uring have no effect: only the seccomp source needs them, and the events come from "+source)
 	}
