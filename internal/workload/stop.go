@@ -6,6 +6,7 @@ package workload
 import (
 	"bytes"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,13 +38,21 @@ func (w *Workload) stopToo() {
 	for began := time.Now(); stopped(w.PID); time.Sleep(stopLook) {
 		asked := time.Since(time.Unix(0, w.stopKey.Load())) < stopKey
 		if asked || w.allStopped() || time.Since(began) > stopTerminal && onTerminal() {
-			unix.Kill(unix.Getpid(), unix.SIGSTOP)
+			stopSelf()
 			if stopped(w.PID) {
 				say(w.socket, sayContinue, nil, -1)
 			}
 			return
 		}
 	}
+}
+
+// stopSelf stops all of us, and returns when we have been continued. A signal
+// to the process could be taken by another thread, after this one has gone on.
+func stopSelf() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
 }
 
 // allStopped tells whether no process of the workload runs.
