@@ -22,7 +22,7 @@ func AppendText(b []byte, name string, text []byte) []byte {
 // there: the escaped text, the closing quote, and, if text is not valid UTF-8,
 // the member name_b64 with its exact bytes.
 func appendText(b []byte, name string, text []byte) []byte {
-	n := plain(text)
+	n := Plain(text)
 	b = append(b, text[:n]...)
 	if n == len(text) {
 		return append(b, '"')
@@ -54,7 +54,7 @@ func appendString(b []byte, name, text string) []byte {
 func appendEscaped(b, text []byte) (_ []byte, valid bool) {
 	valid = true
 	for len(text) > 0 {
-		if n := plain(text); n > 0 {
+		if n := Plain(text); n > 0 {
 			b = append(b, text[:n]...)
 			text = text[n:]
 			continue
@@ -89,7 +89,7 @@ var shortEscapes = [utf8.RuneSelf]byte{
 	'"': '"', '\\': '\\', '\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't',
 }
 
-// special marks the bytes at which plain stops.
+// special marks the bytes at which Plain stops.
 var special = func() (t [256]bool) {
 	for i := range t {
 		t[i] = i < 0x20 || i == '"' || i == '\\' || i >= utf8.RuneSelf
@@ -97,9 +97,9 @@ var special = func() (t [256]bool) {
 	return t
 }()
 
-// plain returns how many bytes at the beginning of text can be copied as they
-// are: printable ASCII, DEL, but neither quote nor backslash.
-func plain(text []byte) int {
+// Plain returns how many bytes at the beginning of text stand for themselves in
+// a string of JSON: printable ASCII, DEL, but neither quote nor backslash.
+func Plain(text []byte) int {
 	const (
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080

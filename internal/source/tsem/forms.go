@@ -3,12 +3,19 @@
 
 package tsem
 
-// forms says what the record of each type of event has behind its header, for
-// the repair of records whose names have broken them. A word is a member whose
-// value the kernel has made; with $ it is text, which can hold anything; with {
-// an object follows, up to its brace; with ? before it, it may be missing. A
-// word in capitals stands for a row of parts.
-var forms = map[string]string{
+import (
+	"bytes"
+	"strings"
+	"sync"
+)
+
+// cells says what the record of each type of event has behind its header: by
+// that a record is told from one that a name has broken or forged, and repaired.
+// A word is a member whose value the kernel has made; with $ it is text, which
+// can hold anything; with { an object follows, up to its brace; with ? before
+// it, it may be missing, and with | so may it, and is there in the place of the
+// others with |. A word in capitals stands for a row of parts.
+var cells = map[string]string{
 	"task_kill":             `target sig cross_ns`,
 	"task_setpgid":          `task source`,
 	"task_getpgid":          `task`,
@@ -31,13 +38,13 @@ var forms = map[string]string{
 	"unix_stream_connect":   `sock{ SOCK } other{ SOCK }`,
 	"unix_may_send":         `sock{ SOCK } other{ SOCK }`,
 	"socket_create":         `family type protocol kern`,
-	"socket_connect":        `sock{ SOCK } ?addr{ ?af_inet{ port address } ?af_inet6{ port flow scope address } ?af_unix{ address$ } ?af_other{ address } }`,
-	"socket_bind":           `sock{ SOCK } ?addr{ ?af_inet{ port address } ?af_inet6{ port flow scope address } ?af_unix{ address$ } ?af_other{ address } }`,
-	"socket_accept":         `sock{ SOCK } ?addr{ ?af_inet{ port address } ?af_inet6{ port address } ?af_unix{ address$ } ?af_other{ address } }`,
+	"socket_connect":        `sock{ SOCK } ?addr{ |af_inet{ port address } |af_inet6{ port flow scope address } |af_unix{ address$ } |af_other{ address } }`,
+	"socket_bind":           `sock{ SOCK } ?addr{ |af_inet{ port address } |af_inet6{ port flow scope address } |af_unix{ address$ } |af_other{ address } }`,
+	"socket_accept":         `sock{ SOCK } ?addr{ |af_inet{ port address } |af_inet6{ port address } |af_unix{ address$ } |af_other{ address } }`,
 	"socket_listen":         `sock{ SOCK } backlog`,
 	"socket_socketpair":     `socka{ SOCK } sockb{ SOCK }`,
-	"socket_sendmsg":        `sock{ SOCK } ?addr{ ?af_inet{ port address } ?af_inet6{ port address } }`,
-	"socket_recvmsg":        `sock{ SOCK } ?addr{ ?af_inet{ port address } ?af_inet6{ port address } }`,
+	"socket_sendmsg":        `sock{ SOCK } ?addr{ |af_inet{ port address } |af_inet6{ port address } }`,
+	"socket_recvmsg":        `sock{ SOCK } ?addr{ |af_inet{ port address } |af_inet6{ port address } }`,
 	"socket_getsockname":    `sock{ SOCK }`,
 	"socket_getpeername":    `sock{ SOCK }`,
 	"socket_setsockopt":     `sock{ SOCK } level optname`,
@@ -111,11 +118,111 @@ var parts = map[string]string{
 	"EVENT":  `?pid ?tnum ?context ?number process$ type ttd p_ttd task_id p_task_id ts`,
 }
 
-// formLog is the record of a refused or noted act, of kernels up to April 2025.
-const formLog = `export{ type } log{ process$ event action }`
+// A form is the whole of a record, taken to pieces.
+type form struct{ steps []step }
 
-// formOf is the whole record of an event of a type.
-func formOf(name string) (form string, known bool) {
-	cell, known := forms[name]
-	return `export{ type } event{ EVENT } COE{ IDS } ` + name + `{ ` + cell + ` }`, known
+// Steps of every form of an event.
+var (
+	behindType = stepAfter("type") // of the event
+	stepTime   = stepAfter("p_task_id")
+	stepCell   = len(newForm(eventForm).steps) - 1
+)
+
+const eventForm = `export{ type } event{ EVENT } COE{ IDS } `
+
+// stepAfter is the step behind the last one of that name.
+func stepAfter(name string) int {
+	steps := newForm(eventForm).steps
+	for i := len(steps) - 1; ; i-- {
+		if steps[i].name == name {
+			return i + 1
+		}
+	}
+}
+
+// A step is one part of a form.
+type step struct {
+	kind        byte // value, text, object or its end
+	name        string
+	label       string // the name and what is around it, up to the value
+	optional    bool   // it may be missing
+	alternative bool   // so it may, and stands for the others beside it
+	skip        int    // the step behind it and all that is in it
+	next        int    // of an end: the step that follows
+}
+
+const (
+	stepValue  = ' '
+	stepText   = '$'
+	stepObject = '{'
+	stepEnd    = '}'
+)
+
+// forms are those of the events.
+var forms = sync.OnceValue(func() map[string]*form {
+	all := make(map[string]*form, len(cells))
+	for name, cell := range cells {
+		all[name] = newForm(eventForm + name + `{ ` + cell + ` }`)
+	}
+	return all
+})
+
+// formLog is that of a refused or noted act, of kernels up to April 2025.
+var formLog = sync.OnceValue(func() *form { return newForm(`export{ type } log{ process$ event action }`) })
+
+// formOf is the form of a record, nil where it is not known.
+func formOf(line []byte, h *header) *form {
+	switch {
+	case h.typ != nil:
+		return forms()[string(h.typ)]
+	case bytes.HasPrefix(line, wordLog):
+		return formLog()
+	}
+	return nil
+}
+
+func newForm(text string) *form {
+	f := &form{}
+	f.read(text, new([]int))
+	end := len(f.steps)
+	f.steps = append(f.steps, step{kind: stepEnd, skip: end + 1, next: end + 1})
+	// The last of some alternatives first: what follows it follows them all.
+	for i := end; i >= 0; i-- {
+		if s := f.steps[i]; s.alternative && f.steps[s.skip].alternative {
+			other := f.steps[s.skip]
+			f.steps[s.skip-1].next = f.steps[other.skip-1].next
+		}
+	}
+	return f
+}
+
+// read takes a text to pieces. open are the objects around, innermost last.
+func (f *form) read(text string, open *[]int) {
+	for word := range strings.FieldsSeq(text) {
+		if part, ok := parts[word]; ok {
+			f.read(part, open)
+			continue
+		}
+		here := len(f.steps)
+		s := step{kind: stepValue, skip: here + 1}
+		word, s.optional = strings.CutPrefix(word, "?")
+		word, s.alternative = strings.CutPrefix(word, "|")
+		switch last := word[len(word)-1]; last {
+		case stepText, stepObject, stepEnd:
+			s.kind, word = last, word[:len(word)-1]
+		}
+		s.name = word
+		switch s.kind {
+		case stepObject:
+			s.label = `"` + word + `": {`
+			*open = append(*open, here)
+		case stepEnd:
+			s.next = here + 1
+			f.steps[(*open)[len(*open)-1]].skip = here + 1
+			*open = (*open)[:len(*open)-1]
+		default:
+			s.label = `"` + word + `": "`
+		}
+		f.steps = append(f.steps, s)
+	}
 }

@@ -13,12 +13,14 @@ type header struct {
 	exported int // where the export object's time would be
 	process  int // where the name of the event's process begins, 0: it has none
 	end      int // where that ends, 0: unknown
+	typed    int // behind the type of the event, 0: unknown
 	typ      []byte
 }
 
 // Words of a record, in their order.
 var (
 	wordExport  = []byte(`{"export": {"type": "`)
+	wordLog     = []byte(`{"export": {"type": "log"}, "log": {`)
 	wordEvent   = []byte(`"}, "event": {`)
 	wordPID     = []byte(`"pid": "`)
 	wordTNum    = []byte(`", "tnum": "`)
@@ -89,7 +91,7 @@ func (h *header) read(line []byte) {
 			j++
 		}
 		if _, ok := after(line, j, wordTTD); ok {
-			h.end, h.typ = end, line[begin:j]
+			h.end, h.typ, h.typed = end, line[begin:j], j+1
 			return
 		}
 	}

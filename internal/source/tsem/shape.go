@@ -11,6 +11,7 @@ import (
 // A shaper makes of what the kernel gave the line that is exported. Of nearly
 // every record there is nothing to make.
 type shaper struct {
+	checker
 	ahead  int  // room that it wants ahead of a record
 	digest int  // hex digits of a digest
 	cut    bool // and no more
@@ -38,7 +39,7 @@ func newShaper(o orders) shaper {
 // the line in its place, or elsewhere if it has become longer.
 func (s *shaper) shape(room []byte, h *header) (line []byte, repaired bool) {
 	raw := bytes.TrimSuffix(room[s.ahead:], []byte{'\n'})
-	if !valid(raw, h) {
+	if !s.valid(raw, h) {
 		s.fixed = append(s.fixed[:0], room[:s.ahead]...)
 		s.fixed = append(repair(s.fixed, raw, h), '\n')
 		room, repaired = s.fixed, true

@@ -4,78 +4,130 @@
 package tsem
 
 import (
-	"encoding/binary"
+	"bytes"
 	"encoding/json"
-	"math/bits"
 	"unicode/utf8"
+
+	"quixote-export/tsem"
 )
 
-// valid tells whether a record, without its line feed, is one of valid JSON
-// that no name of a process has forged.
-func valid(line []byte, h *header) bool {
-	if h.process != 0 {
-		// The name must not end before it does.
-		if h.end == 0 || plain(line[h.process:]) != h.end-h.process && !escapedTo(line, h.process, h.end) {
-			return false
-		}
-	}
-	return wellFormed(line) || utf8.Valid(line) && oneLine(line) && json.Valid(line)
+// A checker tells records that can pass as they are from those that cannot. The
+// acts of one task follow one another, as a rule, and half of each record says who
+// that is; so it remembers what it has found to be good of the last one.
+type checker struct {
+	who []byte // from behind the type to the time stamp
+	coe []byte // from behind the time stamp to the members of the type
 }
 
-// wellFormed tells whether a line is an object of strings and objects with the
-// blanks that the kernel sets. It is a quick look at what nearly every record
-// is: what it does not take may still be JSON.
-func wellFormed(line []byte) bool {
-	if len(line) == 0 || line[0] != '{' {
+// valid tells whether a record, without its line feed, is one of valid JSON as
+// the kernel meant it.
+//
+// A name that is not escaped can leave valid JSON: by members of its own. But it
+// cannot leave what its type of event has, and nothing else. For whatever quotes
+// it brings make more members, and what truly follows it is still to come: so one
+// would have to be there twice, or in another's place. Where two kinds of a member
+// could follow one another, the form has only one of them. So a record that is as
+// its form says is true. One that is not, since another kernel has another form,
+// is true too, unless there is a way to read it by its form.
+func (c *checker) valid(line []byte, h *header) bool {
+	if h.process != 0 {
+		// The name must not end before it does.
+		if h.end == 0 || tsem.Plain(line[h.process:]) != h.end-h.process && !escapedTo(line, h.process, h.end) {
+			return false
+		}
+	}
+	f := formOf(line, h)
+	if f != nil && c.fits(f, line, h.typed) {
+		return true
+	}
+	if !utf8.Valid(line) || bytes.IndexByte(line, '\n') >= 0 || !json.Valid(line) {
 		return false
 	}
-	depth, i := 1, 1
-	for i < len(line) {
-		// A member's name.
-		if line[i] != '"' {
-			return false
-		}
-		i++
-		i += plain(line[i:])
-		if i+3 >= len(line) || line[i] != '"' || line[i+1] != ':' || line[i+2] != ' ' {
-			return false
-		}
-		i += 3
-		if line[i] == '{' {
-			depth++
-			i++
+	return f == nil || !(&matcher{line: line}).matches(f)
+}
+
+// fits tells whether a record is as the form says, with its texts escaped as
+// they should be. Of an event only what is behind its type, which ends before i,
+// is looked at.
+func (c *checker) fits(f *form, line []byte, i int) bool {
+	if i == 0 {
+		return f.fits(line, 0, len(f.steps), 1) == len(line)
+	}
+	who := i
+	if bytes.HasPrefix(line[i:], c.who) && len(c.who) > 0 {
+		i += len(c.who)
+	} else if i = f.fits(line, behindType, stepTime, i); i < 0 {
+		return false
+	} else {
+		c.who = append(c.who[:0], line[who:i]...)
+	}
+	if i = f.fits(line, stepTime, stepTime+1, i); i < 0 {
+		return false
+	}
+	coe := i
+	if bytes.HasPrefix(line[i:], c.coe) && len(c.coe) > 0 {
+		i += len(c.coe)
+	} else if i = f.fits(line, stepTime+1, stepCell, i); i < 0 {
+		return false
+	} else {
+		c.coe = append(c.coe[:0], line[coe:i]...)
+	}
+	return f.fits(line, stepCell, len(f.steps), i) == len(line)
+}
+
+// fits tells where a line, which from i is as the steps of the form from at up to
+// end say, goes on. It is negative where it is not.
+func (f *form) fits(line []byte, at, end, i int) int {
+	for at < end {
+		s := &f.steps[at]
+		if s.kind == stepEnd {
+			if i >= len(line) || line[i] != '}' {
+				return -1
+			}
+			at, i = s.next, i+1
 			continue
 		}
-		var ok bool
-		if i, ok = str(line, i); !ok {
-			return false
+		j, ok := s.at(line, i)
+		if !ok {
+			if !s.optional && !s.alternative {
+				return -1
+			}
+			at = s.skip
+			continue
 		}
-		for i < len(line) && line[i] == '}' {
-			depth--
-			i++
-			if depth == 0 {
-				return i == len(line)
+		if s.kind != stepObject {
+			if j, ok = str(line, j); !ok {
+				return -1
 			}
 		}
+		at, i = at+1, j
+	}
+	return i
+}
+
+// at tells where the value of the member begins, if that is what follows at i:
+// behind a brace or a comma.
+func (s *step) at(line []byte, i int) (int, bool) {
+	if line[i-1] != '{' {
 		if i+2 >= len(line) || line[i] != ',' || line[i+1] != ' ' {
-			return false
+			return i, false
 		}
 		i += 2
 		if line[i] == ' ' { // ptrace_access_check has two
 			i++
 		}
 	}
-	return false
-}
-
-// str passes over the string at i.
-func str(line []byte, i int) (int, bool) {
-	if line[i] != '"' {
+	end := i + len(s.label)
+	if end > len(line) || string(line[i:end]) != s.label {
 		return i, false
 	}
-	i++
+	return end, true
+}
+
+// str passes over the rest of a string, which goes on at i.
+func str(line []byte, i int) (int, bool) {
 	for i < len(line) {
-		i += plain(line[i:])
+		i += tsem.Plain(line[i:])
 		if i == len(line) {
 			break
 		}
@@ -103,7 +155,7 @@ func str(line []byte, i int) (int, bool) {
 
 // escapedTo tells whether the text from i ends, as a string of JSON does, at end.
 func escapedTo(line []byte, i, end int) bool {
-	stop, ok := str(line, i-1)
+	stop, ok := str(line, i)
 	return ok && stop-1 == end
 }
 
@@ -127,37 +179,4 @@ func escape(text []byte) int {
 		return 6
 	}
 	return 0
-}
-
-func oneLine(line []byte) bool {
-	for _, c := range line {
-		if c == '\n' {
-			return false
-		}
-	}
-	return true
-}
-
-// plain counts the bytes at the beginning of text that stand for themselves in
-// a string: printable ASCII but for quote and backslash.
-func plain(text []byte) int {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
-	i := 0
-	for ; i+8 <= len(text); i += 8 {
-		w := binary.LittleEndian.Uint64(text[i:])
-		quote, backslash := w^ones*'"', w^ones*'\\'
-		marks := (w | (w-ones*' ')&^w | (quote-ones)&^quote | (backslash-ones)&^backslash) & highs
-		if marks != 0 {
-			return i + bits.TrailingZeros64(marks)/8
-		}
-	}
-	for ; i < len(text); i++ {
-		if c := text[i]; c < ' ' || c >= 0x80 || c == '"' || c == '\\' {
-			break
-		}
-	}
-	return i
 }
