@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,19 +38,20 @@ func mustMarshal(v any) string {
 }
 
 // What is said on control, besides what package workload says: by the child
-// that it has entered, by the supervisor that it wants the child's number.
+// that it has entered, or that the kernel has refused, by the supervisor that it
+// wants the child's number.
 const (
-	sayEntered = 'e' // and an exchange
-	sayNumber  = 'i' // from the child: and the number, as text
+	sayEntered = 'e' // and the exchanges
+	sayRefused = 'r' // and the exchanges; why comes behind it
+	sayNumber  = 'i' // from the child: and what it was told
 )
 
-// exchange is one command and the kernel's answer, for the debug log.
-type exchange struct {
-	Wrote  string
-	To     string
-	Answer string
-	At     time.Time
-	Took   time.Duration
+// told is what a child knows of its number.
+type told struct {
+	Number    uint64
+	Known     bool
+	Err       string
+	Exchanges []exchange
 }
 
 // Enter makes a context with the calling thread, which must be the one that
@@ -67,21 +66,29 @@ func Enter(control int, options string) error {
 	if err != nil {
 		return err
 	}
-	t := &talker{control: control, entered: make(chan exchange), ask: make(chan bool), number: make(chan answer)}
-	go t.talk()
-	x := exchange{Wrote: e.Command, To: p.path(fileControl), At: time.Now()}
-	err = p.command(e.Command)
-	x.Took = time.Since(x.At)
-	if err != nil {
-		return refused(p, e, err)
+	if err := uninheritable(unix.CAP_MAC_ADMIN); err != nil {
+		return fmt.Errorf("cannot keep CAP_MAC_ADMIN from the workload: %w", err)
 	}
-	x.Answer = fmt.Sprintf("%d bytes taken", len(e.Command)+1)
+	var exchanges []exchange
+	p.tell = func(x exchange) { exchanges = append(exchanges, x) }
+	t := &talker{control: control, entered: make(chan []exchange), ask: make(chan bool), number: make(chan told)}
+	go t.talk()
+	if err := p.command(e.Command); err != nil {
+		err = refused(p, e, err)
+		say(control, sayRefused, exchanges)
+		return err
+	}
 	// What this thread does from here on is an event of the new context, a
 	// message on a socket, too. So it does nothing but what has to be.
-	t.entered <- x
+	t.entered <- exchanges
 	for <-t.ask {
-		number, err := p.id()
-		t.number <- answer{number, err}
+		exchanges = nil
+		number, known, err := p.id()
+		n := told{Number: number, Known: known, Exchanges: exchanges}
+		if err != nil {
+			n.Err = err.Error()
+		}
+		t.number <- n
 	}
 	// The workload is not to have the control plane. What remains of the
 	// capability ends with the exec.
@@ -95,14 +102,9 @@ func Enter(control int, options string) error {
 // outside the context.
 type talker struct {
 	control int
-	entered chan exchange // from the thread that enters
-	ask     chan bool     // to it: what is its number; false: that was all
-	number  chan answer
-}
-
-type answer struct {
-	number uint64
-	err    error
+	entered chan []exchange // from the thread that enters
+	ask     chan bool       // to it: what is its number; false: that was all
+	number  chan told
 }
 
 // talk tells that the context is entered, and answers until there is another
@@ -110,8 +112,7 @@ type answer struct {
 func (t *talker) talk() {
 	runtime.LockOSThread()
 	defer close(t.ask)
-	x := <-t.entered
-	unix.Sendto(t.control, append([]byte{sayEntered}, mustMarshal(x)...), unix.MSG_NOSIGNAL, nil)
+	say(t.control, sayEntered, <-t.entered)
 	for {
 		var word [1]byte
 		n, _, err := unix.Recvfrom(t.control, word[:], unix.MSG_PEEK)
@@ -123,13 +124,28 @@ func (t *talker) talk() {
 		}
 		unix.Read(t.control, word[:])
 		t.ask <- true
-		a := <-t.number
-		text := strconv.FormatUint(a.number, 10)
-		if a.err != nil {
-			text = a.err.Error()
-		}
-		unix.Sendto(t.control, append([]byte{sayNumber}, text...), unix.MSG_NOSIGNAL, nil)
+		say(t.control, sayNumber, <-t.number)
 	}
+}
+
+// say says something to the supervisor, if that is there.
+func say(control int, word byte, what any) { tell(control, word, mustMarshal(what)) }
+
+// uninheritable takes a capability from those that programs started by this
+// process may inherit, beside what the bounding set lets them have. Nearly never
+// is it among them.
+func uninheritable(capability int) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return err
+	}
+	word, bit := &data[capability/32], uint32(1)<<(capability%32)
+	if word.Inheritable&bit == 0 {
+		return nil
+	}
+	word.Inheritable &^= bit
+	return unix.Capset(&hdr, &data[0])
 }
 
 // refused says why the kernel has made no context.
@@ -140,7 +156,7 @@ func refused(p *plane, e entrance, err error) error {
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("there is no control plane %s: the kernel has no TSEM, or it is not active", p.path(fileControl))
 	case !errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("the kernel does not take %q: %w", e.Command, err)
+		return fmt.Errorf("the kernel does not take the command %q: %w", e.Command, err)
 	}
 	// A refused command makes no context, so another can be tried to find the
 	// word that is wrong. If one is made, this process ends before it does
@@ -154,5 +170,5 @@ func refused(p *plane, e entrance, err error) error {
 	if p.command(strings.Replace(e.WithoutModel, " digest="+digest, "", 1)) == nil {
 		return fmt.Errorf("the kernel has no digest %q (-h): load its module first, or choose another", digest)
 	}
-	return fmt.Errorf("the kernel does not take %q: %w", e.Command, err)
+	return fmt.Errorf("the kernel does not take the command %q: %w", e.Command, err)
 }

@@ -15,12 +15,13 @@ import (
 const (
 	// From the supervisor.
 	sayAttach  = 'a' // and the orders
-	sayContext = 'c' // and the number that the child was told, as text
+	sayContext = 'c' // and what the child was told of its number
 	sayRoom    = 'r' // there may be room in the ledger again
 	sayStop    = 's' // that is enough
 
 	// From the reader.
-	sayAttached = 'A' // and attached
+	sayAttached = 'A' // and the number of the context, as text
+	sayExchange = 'X' // and one exchange with the kernel
 	sayUnknown  = 'U' // the kernel tells this thread no number: what does it tell the child
 	sayFailed   = 'F' // why it could not attach, or can read no more
 	sayNews     = 'n' // there are records in the ledger
@@ -36,12 +37,6 @@ type orders struct {
 	Follow    bool   // go on when the queue is empty
 	Digest    int    // bytes of a digest
 	Timestamp bool   // add the wall-clock time of the reading
-}
-
-// attached is the reader's first answer.
-type attached struct {
-	Context   uint64
-	Exchanges []exchange
 }
 
 // account is what came of the reading besides records.

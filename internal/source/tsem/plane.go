@@ -33,6 +33,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,9 +43,10 @@ const DefaultRoot = "/sys/kernel/security"
 
 // names of the control plane, within securityfs.
 const (
-	fileLSM     = "lsm"
-	fileControl = "tsem/control"
-	fileID      = "tsem/id"
+	fileLSM       = "lsm"
+	fileControl   = "tsem/control"
+	fileID        = "tsem/id"
+	fileAggregate = "tsem/aggregate"
 	// The stream of a context: a file of its own in kernels up to the spring of
 	// 2025, then one file for whoever reads it.
 	dirExternal = "tsem/external_tma"
@@ -58,6 +60,29 @@ const rootExport = "tsem_mode=root_export_only"
 type plane struct {
 	dir  int    // securityfs
 	root string // its path, for messages
+	// tell is called with each thing that was asked of the kernel, and how it
+	// answered, refusals too. It may be nil.
+	tell func(exchange)
+}
+
+// exchange is one thing asked of the kernel and its answer, for the debug log.
+type exchange struct {
+	Did    string // what was done
+	File   string // with which file
+	Answer string
+	At     time.Time
+	Took   time.Duration
+}
+
+// exchanged tells of what was asked since then.
+func (p *plane) exchanged(did, name, answer string, err error, since time.Time) {
+	if p.tell == nil {
+		return
+	}
+	if errno, ok := err.(unix.Errno); ok {
+		answer = fmt.Sprintf("%s (%v)", unix.ErrnoName(errno), errno)
+	}
+	p.tell(exchange{did, p.path(name), answer, since, time.Since(since)})
 }
 
 // openPlane finds securityfs. Where it is not mounted it is mounted for this
@@ -65,7 +90,7 @@ type plane struct {
 func openPlane(root string) (*plane, error) {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == nil {
-		p := &plane{dir, root}
+		p := &plane{dir: dir, root: root}
 		if root != DefaultRoot || p.has(fileLSM) {
 			return p, nil
 		}
@@ -77,7 +102,7 @@ func openPlane(root string) (*plane, error) {
 	if dir, err = mountPrivately("securityfs"); err != nil {
 		return nil, fmt.Errorf("securityfs is not mounted on %s, and cannot be: %w", root, err)
 	}
-	return &plane{dir, root}, nil
+	return &plane{dir: dir, root: root}, nil
 }
 
 // mountPrivately makes a mount that is nowhere.
@@ -116,21 +141,29 @@ func (p *plane) open(name string, flags int) (int, error) {
 // command writes one command to the control file. The calling thread is the one
 // that it is about.
 func (p *plane) command(line string) error {
+	since, n := time.Now(), 0
 	fd, err := p.open(fileControl, unix.O_WRONLY)
 	if err == nil {
 		defer unix.Close(fd)
 		for {
-			if _, err = unix.Write(fd, []byte(line+"\n")); err != unix.EINTR {
+			if n, err = unix.Write(fd, []byte(line+"\n")); err != unix.EINTR {
 				break
 			}
 		}
 	}
+	p.exchanged("write "+line, fileControl, fmt.Sprintf("%d bytes taken", n), err, since)
+	if err == nil && n != len(line)+1 {
+		// Some errors come without their sign.
+		return fmt.Errorf("it takes %d bytes of %d", n, len(line)+1)
+	}
 	return err
 }
 
-// id asks for the number of the context that the calling thread manages; 0 when
-// the kernel says that it is none, in one of its two ways.
-func (p *plane) id() (uint64, error) {
+// id asks for the number of the context that the calling thread manages. There is
+// none when the kernel says so, in one of its two ways: 0 is that of the root
+// context, and known tells whether it was given.
+func (p *plane) id() (number uint64, known bool, err error) {
+	since := time.Now()
 	fd, err := p.open(fileID, unix.O_RDONLY)
 	var b [32]byte
 	n := 0
@@ -142,31 +175,37 @@ func (p *plane) id() (uint64, error) {
 			}
 		}
 	}
+	text := strings.TrimSpace(string(b[:max(n, 0)]))
+	p.exchanged("read", fileID, strconv.Quote(text), err, since)
 	if err == unix.ENOENT && p.has(fileID) {
-		return 0, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("cannot read %s: %w", p.path(fileID), err)
+		return 0, false, fmt.Errorf("cannot read %s: %w", p.path(fileID), err)
 	}
-	text := strings.TrimSpace(string(b[:n]))
-	number, err := strconv.ParseUint(text, 10, 64)
+	number, err = strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%s holds %q, which is no number", p.path(fileID), text)
+		return 0, false, fmt.Errorf("%s holds %q, which is no number", p.path(fileID), text)
 	}
-	return number, nil
+	return number, true, nil
 }
 
 // stream opens that of the context which the calling thread manages. Its name
 // is the number in one generation of the control plane; in both it is the
 // thread that counts.
 func (p *plane) stream(context uint64) (fd int, name string, err error) {
+	open := func() {
+		since := time.Now()
+		fd, err = p.open(name, unix.O_RDONLY)
+		p.exchanged("open", name, "descriptor "+strconv.Itoa(fd), err, since)
+	}
 	name = dirExternal + "/" + strconv.FormatUint(context, 10)
-	if fd, err = p.open(name, unix.O_RDONLY); err == nil {
+	if open(); err == nil {
 		return fd, name, nil
 	}
 	if err == unix.ENOENT && p.has(fileExport) && (context != 0 || !p.has(dirExternal)) {
 		name = fileExport
-		fd, err = p.open(name, unix.O_RDONLY)
+		open()
 	}
 	if err == unix.ENOENT && context == 0 {
 		return -1, name, errNoRootExport
@@ -176,6 +215,21 @@ func (p *plane) stream(context uint64) (fd int, name string, err error) {
 	}
 	return fd, name, nil
 }
+
+// inRoot tells whether this process is in the root context. In another one, of
+// which it manages none, it must not read events: kernels die of it. They open
+// this file to those who are in the root context, or manage one.
+func (p *plane) inRoot() bool {
+	since := time.Now()
+	fd, err := p.open(fileAggregate, unix.O_RDONLY)
+	p.exchanged("open", fileAggregate, "descriptor "+strconv.Itoa(fd), err, since)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err != unix.EACCES
+}
+
+var errInContext = errors.New("this process is in a context of the kernel's itself, where the root context cannot be read: start it outside")
 
 var errNoRootExport = errors.New("the kernel does not export the root context: boot it with " + rootExport + " on its command line")
 

@@ -21,9 +21,11 @@ import (
 )
 
 const (
-	// maxRecord is the room that a record is read into. The longest that a
-	// kernel writes have two paths of 4096 bytes each.
-	maxRecord = 64 << 10
+	// usualRecord is the room that a record is read into. The longest that a
+	// kernel writes have an attribute of 64 KiB in base64; if one is longer
+	// still, more room is made, up to maxRecord.
+	usualRecord = 128 << 10
+	maxRecord   = 64 << 20
 
 	// The supervisor is told of what has come at most once in pace, unless
 	// hurry bytes have come before.
@@ -35,8 +37,12 @@ const (
 	gapPatience = 200 * time.Millisecond
 
 	// A stream that the kernel calls broken is missed if the context has not
-	// ended by then.
+	// ended by then. One that cannot be read is tried again until then.
 	vanishedPatience = 5 * time.Second
+	againAfter       = 10 * time.Millisecond
+
+	// So often in a row a read may give nothing without calling that the end.
+	maxEmpty = 100
 
 	// A reader that is asked to stop reads what is queued, as long as that
 	// takes no longer.
@@ -56,6 +62,12 @@ type reader struct {
 	head    header
 	account account
 	shape   shaper
+	room    []byte // for a record, where the ledger is too small; else nil
+	until   uint64 // time stamp: no later events are wanted; 0: all are
+
+	empty   int       // reads in a row that gave nothing
+	failing time.Time // since when no read has succeeded
+	shared  bool      // somebody else reads the root context, which was told
 
 	fresh    int       // bytes that the supervisor has not been told of
 	told     time.Time // when it was last
@@ -63,7 +75,6 @@ type reader struct {
 	ending   bool      // over is readable
 	stopping time.Time // when the supervisor has asked to stop
 	vanished bool      // the kernel calls the stream broken
-	wide     bool      // digests are longer than kernels write, which is to be told
 }
 
 // errStopped ends the reading early.
@@ -95,18 +106,20 @@ func (r *reader) open(file *os.File) (err error) {
 	if r.ledger, err = ledger.Open(file); err != nil {
 		return err
 	}
+	if ahead := aheadOf(r.orders); r.ledger.Size() < 2*(ahead+usualRecord) {
+		r.room = make([]byte, ahead+usualRecord)
+	}
 	p, err := openPlane(r.orders.Root)
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	a, err := r.attach(p)
-	if err != nil {
+	p.tell = func(x exchange) { tell(r.line, sayExchange, mustMarshal(x)) }
+	if err := r.attach(p); err != nil {
 		return err
 	}
 	r.shape = newShaper(r.orders)
-	r.wide = 2*r.orders.Digest > kernelDigits
-	return tell(r.line, sayAttached, mustMarshal(a))
+	return tell(r.line, sayAttached, strconv.FormatUint(r.context, 10))
 }
 
 // order waits for a word of the supervisor, unless there is to be none.
@@ -128,38 +141,50 @@ func (r *reader) order() (word byte, text []byte, err error) {
 }
 
 // attach learns the number of the context, and opens its stream.
-func (r *reader) attach(p *plane) (a attached, err error) {
-	note := func(what, answer string, since time.Time) {
-		a.Exchanges = append(a.Exchanges, exchange{Wrote: what, Answer: answer, At: since, Took: time.Since(since)})
+func (r *reader) attach(p *plane) error {
+	if !r.orders.Context {
+		return r.attachRoot(p)
 	}
-	if r.orders.Context {
-		since := time.Now()
-		// A kernel of before April 2025 names the reader's own context, which
-		// is the root context, and the child has to be asked. A later one
-		// that falls back to the root context also says 0: were that taken
-		// for an answer, the whole host would be read in the workload's place.
-		if r.context, err = p.id(); err != nil {
-			return a, err
-		}
-		note("read "+fileID, strconv.FormatUint(r.context, 10), since)
-		if r.context == 0 {
-			if r.context, err = r.askChild(); err != nil {
-				return a, err
-			}
-		}
-		r.numbers.expect(1)
+	// A kernel of before April 2025 names the reader's own context, which is the
+	// root context, and the child has to be asked. A later one that falls back to
+	// the root context also says 0: were that taken for an answer, the whole host
+	// would be read in the workload's place.
+	var err error
+	if r.context, _, err = p.id(); err != nil {
+		return err
 	}
-	since := time.Now()
-	fd, name, err := p.stream(r.context)
+	if r.context == 0 {
+		if r.context, err = r.askChild(); err != nil {
+			return err
+		}
+	}
+	r.numbers.expect(1)
+	r.fd, _, err = p.stream(r.context)
+	return err
+}
+
+// attachRoot opens the stream of the root context.
+func (r *reader) attachRoot(p *plane) error {
+	if !p.inRoot() {
+		return errInContext
+	}
+	fd, name, err := p.stream(0)
 	if err != nil {
-		return a, err
+		return err
 	}
-	note("open "+name, "descriptor "+strconv.Itoa(fd), since)
-	r.fd, a.Context = fd, r.context
-	if !r.orders.Context && name == fileExport && !exportsRoot() && !queued(fd) {
-		return a, errNoRootExport // a stream that is empty looks the same
+	r.fd = fd
+	if name == fileExport && !exportsRoot() && !queued(fd) {
+		return errNoRootExport // a stream that is empty looks the same
 	}
-	return a, nil
+	if !r.orders.Follow {
+		// What comes later is not what was queued. A busy host, or what sends
+		// the records off, could go on for ever.
+		var now unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err == nil {
+			r.until = uint64(now.Nano())
+		}
+	}
+	return nil
 }
 
 // queued tells whether there is something to read.
@@ -178,11 +203,20 @@ func (r *reader) askChild() (uint64, error) {
 	if err != nil || word != sayContext {
 		return 0, errStopped
 	}
-	number, err := strconv.ParseUint(string(text), 10, 64)
-	if err != nil || number == 0 {
-		return 0, fmt.Errorf("the kernel has made a context, but does not tell its number (it says %q): there is no safe way to read its events", text)
+	var n told
+	if err := json.Unmarshal(text, &n); err != nil {
+		return 0, err
 	}
-	return number, nil
+	if n.Number == 0 {
+		why := "no number"
+		if n.Err != "" {
+			why = n.Err
+		} else if n.Known {
+			why = "that of the root context"
+		}
+		return 0, fmt.Errorf("the kernel has made a context, but does not tell its number (the answer is %s): there is no safe way to read its events", why)
+	}
+	return n.Number, nil
 }
 
 // run reads until the context has ended and all is read.
@@ -218,27 +252,39 @@ func (r *reader) unlessStopped(err error) error {
 
 // drain reads until nothing is queued.
 func (r *reader) drain() error {
-	empty := 0
 	for n := 1; ; n++ {
-		if err := r.makeRoom(); err != nil {
+		room, err := r.place()
+		if err != nil {
 			return err
 		}
-		line, err := r.next()
+		room, err = r.next(room)
 		switch {
 		case err == unix.ENODATA:
+			r.empty, r.failing = 0, time.Time{}
 			return nil
 		case err != nil:
-			return fmt.Errorf("cannot read the stream of events of context %d: %w", r.context, err)
-		case len(line) == 0:
-			// Nothing, without saying so. A file at its end would say so for ever.
-			if empty++; empty == 100 {
-				return fmt.Errorf("the stream of events of context %d gives nothing though the kernel does not call it empty", r.context)
+			if err := r.tryAgain(err); err != nil {
+				return err
 			}
+			continue
+		case len(room) == 0:
+			// Nothing, without saying so: the record may have been lost, and
+			// there may be others. A file at its end would say so for ever.
+			if r.empty++; r.empty < maxEmpty {
+				continue
+			}
+			if queued(r.fd) {
+				return fmt.Errorf("the stream of events of context %d gives nothing, though the kernel says that there is something", r.context)
+			}
+			r.empty = 0
 			return nil
 		}
-		empty = 0
-		if err := r.enter(line); err != nil {
+		r.empty, r.failing = 0, time.Time{}
+		if err := r.enter(room); err != nil {
 			return err
+		}
+		if n%64 == 0 && r.late(room[r.shape.ahead:]) {
+			return nil
 		}
 		if n%1024 == 0 {
 			if _, err := r.listen(0); err != nil {
@@ -251,19 +297,59 @@ func (r *reader) drain() error {
 	}
 }
 
-// next reads one record into the free part of the ledger. A read at offset 0
-// takes the next record off the queue, and one behind what was read goes on in
-// it, which would be needed only for one that is longer than any kernel writes.
-func (r *reader) next() ([]byte, error) {
-	room := r.ledger.Room()
-	room = room[:r.shape.ahead+maxRecord]
+// tryAgain waits before the next read, after one that has failed. It may be for
+// want of memory, and nothing is lost by it: what is queued stays. When it does
+// not pass, that is the error.
+func (r *reader) tryAgain(why error) error {
+	if r.failing.IsZero() {
+		r.failing = time.Now()
+	}
+	if time.Since(r.failing) > vanishedPatience {
+		return fmt.Errorf("cannot read the stream of events of context %d: %w", r.context, why)
+	}
+	fds := []unix.PollFd{{Fd: int32(r.line), Events: unix.POLLIN}}
+	if r.gone {
+		fds = nil
+	}
+	if n, err := unix.Poll(fds, int(againAfter.Milliseconds())); n == 0 || err != nil {
+		return nil
+	}
+	_, err := r.listen(0)
+	return err
+}
+
+// late tells whether an event, as the kernel wrote it, is of after the time that
+// is wanted. Its time stamp is at most the age of the host.
+func (r *reader) late(line []byte) bool {
+	if r.until == 0 || r.head.typed == 0 {
+		return false
+	}
+	const stamp = `", "ts": "`
+	i := bytes.Index(line[r.head.typed:], []byte(stamp))
+	if i < 0 {
+		return false
+	}
+	ts, _ := digits(line, r.head.typed+i+len(stamp))
+	return ts > r.until
+}
+
+// next reads one record into room, behind the part of it that is ahead; it is
+// elsewhere when there is not enough. A read at offset 0 takes the next record off
+// the queue, and one behind what was read goes on in it.
+func (r *reader) next(room []byte) ([]byte, error) {
 	at := r.shape.ahead
 	n, err := r.readAt(room[at:], 0)
 	if err != nil || n == 0 {
 		return nil, err
 	}
 	end := at + n
-	for !whole(room[at:end]) && end < len(room) {
+	for !whole(room[at:end]) {
+		if end == len(room) {
+			if end >= maxRecord {
+				break
+			}
+			room = append(make([]byte, 0, 2*end), room...)[:2*end]
+		}
 		n, err := r.readAt(room[end:], int64(end-at))
 		if err != nil || n == 0 {
 			break
@@ -302,11 +388,8 @@ func (r *reader) enter(room []byte) error {
 	case lostEvent(bytes.TrimSuffix(line, []byte{'\n'})) && r.numbers.next != 0:
 		r.numbers.came(r.numbers.next)
 	}
-	if r.wide && r.head.typ != nil {
-		r.wide = false
-		if digits := digestDigits(line); digits < 2*r.orders.Digest {
-			tell(r.line, sayNotice, fmt.Sprintf("the kernel cuts digests: of the %d hex digits of each it gives %d, as many as a digest of the root context has", 2*r.orders.Digest, digits))
-		}
+	if cut := r.shape.measure(line, &r.head); cut > 0 {
+		tell(r.line, sayNotice, fmt.Sprintf("the kernel cuts digests: of the %d hex digits of each it gives %d, as many as a digest of the root context has", 2*r.orders.Digest, cut))
 	}
 	shaped, repaired := r.shape.shape(room, &r.head)
 	if repaired {
@@ -324,12 +407,18 @@ func (r *reader) enter(room []byte) error {
 // commit makes a line the next of the ledger.
 func (r *reader) commit(line []byte) error {
 	number := r.numbers.next
-	for !r.ledger.Commit(line, number-min(number, 1)) {
+	number -= min(number, 1)
+	if len(line) > r.ledger.Size() {
+		after := r.head.number
+		l := tsem.Lost{Context: r.context, After: after - min(after, 1), Count: "1", Cause: record.CauseRecordTooLong.String()}
+		line = append(l.AppendJSON(nil), '\n')
+	}
+	for !r.ledger.Commit(line, number) {
 		if err := r.waitForRoom(); err != nil {
 			return err
 		}
 	}
-	if r.fresh += len(line); r.fresh > hurry {
+	if r.fresh += len(line); r.fresh > min(hurry, r.ledger.Size()/4) {
 		r.tellNews()
 	}
 	return nil
@@ -347,30 +436,39 @@ func (r *reader) tellGaps(all bool) error {
 			Context: r.context, After: g.first - 1,
 			Count: strconv.FormatUint(g.last-g.first+1, 10), Cause: record.CauseNumberGap.String(),
 		}
-		if !r.orders.Context {
+		if !r.orders.Context && !r.shared {
+			r.shared = true
 			tell(r.line, sayNotice, fmt.Sprintf("%s events of the root context were not there behind number %d: somebody else reads them too", l.Count, l.After))
 		}
-		if err := r.makeRoom(); err != nil {
+		room, err := r.place()
+		if err != nil {
 			return err
 		}
-		if err := r.commit(append(l.AppendJSON(r.ledger.Room()), '\n')); err != nil {
+		if err := r.commit(append(l.AppendJSON(room[:0]), '\n')); err != nil {
 			return err
 		}
 	}
 }
 
-// makeRoom waits until there is room for a record.
-func (r *reader) makeRoom() error {
-	for cap(r.ledger.Room()) < r.shape.ahead+maxRecord {
+// place gives the room for a record: where it is to stay, if it can.
+func (r *reader) place() ([]byte, error) {
+	if r.room != nil {
+		return r.room, nil
+	}
+	want := r.shape.ahead + usualRecord
+	for {
+		room := r.ledger.Room()
+		if cap(room) >= want {
+			return room[:want], nil
+		}
 		r.ledger.Release(r.ledger.Head())
-		if cap(r.ledger.Room()) >= r.shape.ahead+maxRecord {
-			return nil
+		if cap(r.ledger.Room()) >= want {
+			continue
 		}
 		if err := r.waitForRoom(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
 }
 
 // waitForRoom waits until the supervisor tells of room. When it is gone nobody

@@ -23,6 +23,7 @@ func exported(t testing.TB, s *shaper, raw []byte) (line []byte, repaired bool) 
 	room := append(make([]byte, s.ahead, s.ahead+2*len(raw)+64), raw...)
 	var h header
 	h.read(room[s.ahead:])
+	s.measure(room[s.ahead:], &h)
 	line, repaired = s.shape(room, &h)
 	line, found := bytes.CutSuffix(line, []byte{'\n'})
 	if !found || !json.Valid(line) || !utf8.Valid(line) || bytes.IndexByte(line, '\n') >= 0 {
@@ -62,7 +63,7 @@ var hostile = []string{
 }
 
 func TestNamesComeBack(t *testing.T) {
-	s := newShaper(orders{Digest: 32})
+	s := newShaper(orders{Context: true, Digest: 32})
 	var p tsem.Parser
 	for _, from := range hostile {
 		for _, to := range hostile {
@@ -89,7 +90,7 @@ func TestNamesComeBack(t *testing.T) {
 // A name of a process can look like the members behind it, and is valid JSON
 // then: only its place tells.
 func TestForgedProcess(t *testing.T) {
-	s := newShaper(orders{Digest: 32})
+	s := newShaper(orders{Context: true, Digest: 32})
 	var p tsem.Parser
 	for _, name := range []string{`a", "type": "b`, `", "ttd": "1`, `"}, "COE": {`, "x\ny", `",`, "\xf0\x9f"} {
 		raw, _ := rename("/a", "/b", name)
@@ -105,7 +106,7 @@ func TestForgedProcess(t *testing.T) {
 }
 
 func TestMalformedEvents(t *testing.T) {
-	s := newShaper(orders{Digest: 32})
+	s := newShaper(orders{Context: true, Digest: 32})
 	raw, _ := rename("/a", "/b", "p")
 	header := string(raw[len(`{"export": {"type": "event"}, `):bytes.Index(raw, []byte(`"inode_rename": {`))])
 	header = strings.Replace(header, "inode_rename", "tun_dev_attach_queue", 1)
@@ -162,7 +163,7 @@ func TestRecordedStreamsPassUnchanged(t *testing.T) {
 		"a_export_sha256_workload": 19, "d1_userns_nsref_current": 0, "d2_userns_nsref_initial": 0, "e_external_with_log_and_aggregate": 0,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newShaper(orders{Digest: 32})
+			s := newShaper(orders{Context: true, Digest: 32})
 			n := 0
 			for i, raw := range recordedStream(t, name) {
 				whole := bytes.TrimSuffix(raw, []byte{'\n'})
@@ -203,7 +204,7 @@ func TestRecordedStreamsFitTheirForms(t *testing.T) {
 // A name that is not escaped can bring members of its own into a record that is
 // valid JSON. They are told from true ones.
 func TestForgedMembers(t *testing.T) {
-	s := newShaper(orders{Digest: 32})
+	s := newShaper(orders{Context: true, Digest: 32})
 	var p tsem.Parser
 	const inode = `"uid": "0", "gid": "0", "mode": "0100644", "s_magic": "0xef53", "s_id": "vda", "s_uuid": "00000000000000000000000000000000"`
 	for _, name := range []string{
@@ -235,7 +236,7 @@ func TestForgedMembers(t *testing.T) {
 
 // Of the kinds of an address there is one.
 func TestForgedAddress(t *testing.T) {
-	s := newShaper(orders{Digest: 32})
+	s := newShaper(orders{Context: true, Digest: 32})
 	const name = `x"}, "af_other": {"address": "`
 	e := tsem.Event{PID: 1, TNum: 2, Context: 3, Number: 4, Process: []byte("p"), TaskID: make([]byte, 32), PTaskID: make([]byte, 32)}
 	e.SetCell(tsem.SocketConnect, &tsem.SockAddrCell{Sock: tsem.Sock{Family: 1, Owner: make([]byte, 32)}, Addr: tsem.Addr{Family: tsem.AddrUnix, Path: []byte("NAME")}})
@@ -252,7 +253,7 @@ func TestForgedAddress(t *testing.T) {
 
 // Kernels of another year write other members. What is valid JSON passes.
 func TestOtherFormsPass(t *testing.T) {
-	s := newShaper(orders{Digest: 32})
+	s := newShaper(orders{Context: true, Digest: 32})
 	for _, raw := range []string{
 		`{"export": {"type": "event"}, "event": {"context": "1", "number": "4", "process": "p", "type": "file_open", "ttd": "0"}, "COE": {"uid": "0"}, "file_open": {"file": {"pathname": "/a"}}}`,
 		`{"export": {"type": "event"}, "event": {"context": "1", "number": "4", "process": "p", "type": "new_hook", "ttd": "0"}, "COE": {}, "new_hook": {"list": ["1", 2, null]}}`,
@@ -268,7 +269,7 @@ func TestOtherFormsPass(t *testing.T) {
 
 func BenchmarkShape(b *testing.B) {
 	raw, _ := rename("/tmp/some/folder/a-file", "/tmp/some/folder/another-file", "bench")
-	s := newShaper(orders{Digest: 32})
+	s := newShaper(orders{Context: true, Digest: 32})
 	b.SetBytes(int64(len(raw)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -310,7 +311,7 @@ func FuzzRepair(f *testing.F) {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		s := newShaper(orders{Digest: 32})
+		s := newShaper(orders{Context: true, Digest: 32})
 		exported(t, &s, append(raw, '\n'))
 	})
 }
@@ -324,7 +325,7 @@ func FuzzNames(f *testing.F) {
 		if len(process) > maxProcess || strings.Contains(from+to+process, "\x00") {
 			return
 		}
-		s := newShaper(orders{Digest: 32})
+		s := newShaper(orders{Context: true, Digest: 32})
 		raw, _ := rename(from, to, process)
 		line, _ := exported(t, &s, raw)
 		var p tsem.Parser
@@ -365,7 +366,7 @@ func TestNumbers(t *testing.T) {
 func TestDigestsAreCut(t *testing.T) {
 	const zeros32 = "00000000000000000000000000000000"
 	const md5 = "0123456789abcdef0123456789abcdef"
-	s := newShaper(orders{Digest: 16})
+	s := newShaper(orders{Context: true, Digest: 16})
 	raw := `{"export": {"type": "event"}, "event": {"pid": "1", "tnum": "2", "context": "3", "number": "4", "process": "p", "type": "socket_bind", "ttd": "0", "p_ttd": "0", "task_id": "` + md5 + zeros32 +
 		`", "p_task_id": "` + zeros32 + zeros32 + `", "ts": "0"}, "COE": {}, "socket_bind": {"sock": {"owner": "` + md5 + md5 + `"}, "addr": {"af_unix": {"address": "` + md5 + zeros32 + `"}}}}`
 	want := strings.Replace(raw, `"task_id": "`+md5+zeros32, `"task_id": "`+md5, 1)
@@ -376,7 +377,7 @@ func TestDigestsAreCut(t *testing.T) {
 }
 
 func TestTimeOfReading(t *testing.T) {
-	s := newShaper(orders{Digest: 32, Timestamp: true})
+	s := newShaper(orders{Context: true, Digest: 32, Timestamp: true})
 	for _, path := range []string{"/a", `/"`} {
 		raw, _ := rename(path, "/b", "p")
 		line, _ := exported(t, &s, raw)

@@ -12,9 +12,9 @@ import (
 // every record there is nothing to make.
 type shaper struct {
 	checker
-	ahead  int  // room that it wants ahead of a record
-	digest int  // hex digits of a digest
-	cut    bool // and no more
+	ahead  int // room that it wants ahead of a record
+	digest int // hex digits of a digest; 0: as many as the kernel writes
+	width  int // how many it writes, once an event has shown it
 	fixed  []byte
 }
 
@@ -23,16 +23,48 @@ const timeMember = `, "time": "`
 // timeLayout is RFC 3339 with all nanoseconds, in UTC.
 const timeLayout = "2006-01-02T15:04:05.000000000Z"
 
-// kernelDigits is how many hex digits a kernel writes of a digest as a rule: the
-// reader's own context, not the workload's, counts, and that is the root context.
-const kernelDigits = 64
-
 func newShaper(o orders) shaper {
-	s := shaper{digest: 2 * o.Digest, cut: 2*o.Digest < kernelDigits}
-	if o.Timestamp {
-		s.ahead = len(timeMember) + len(timeLayout) + 1
+	s := shaper{ahead: aheadOf(o)}
+	if o.Context {
+		s.digest = 2 * o.Digest
 	}
 	return s
+}
+
+func aheadOf(o orders) int {
+	if o.Timestamp {
+		return len(timeMember) + len(timeLayout) + 1
+	}
+	return 0
+}
+
+// measure learns from the first event how many digits a digest has: as many as
+// one of the reader's own context, which is the root context, whatever was asked
+// for the workload's. Where the kernel has cut them it tells to how many.
+func (s *shaper) measure(line []byte, h *header) (cut int) {
+	if s.width != 0 || s.digest == 0 || h.typed == 0 {
+		return 0
+	}
+	const identity = `", "task_id": "`
+	i := bytes.Index(line[h.typed:], []byte(identity))
+	if i < 0 {
+		return 0
+	}
+	start := h.typed + i + len(identity)
+	s.width = hexDigits(line[start:])
+	if s.width >= s.digest {
+		return 0
+	}
+	return s.width
+}
+
+// hexDigits counts those at the beginning of text.
+func hexDigits(text []byte) int {
+	n := 0
+	for n < len(text) && (text[n]-'0' <= 9 || text[n]-'a' <= 5) {
+		n++
+	}
+	return n
 }
 
 // shape takes a record in room, behind the part of it that is ahead, and gives
@@ -50,8 +82,8 @@ func (s *shaper) shape(room []byte, h *header) (line []byte, repaired bool) {
 		room = append(room, '\n')
 	}
 	line = room[s.ahead:]
-	if s.cut {
-		line = cutDigests(line, s.digest)
+	if s.width > s.digest && s.digest > 0 {
+		line = cutDigests(line, s.width, s.digest)
 	}
 	if s.ahead == 0 || h.exported == 0 {
 		return line, repaired
@@ -76,7 +108,7 @@ var otherAddress = []byte(`"af_other": {"address`)
 
 // cutDigests takes the zeros off that a kernel adds to digests which are shorter
 // than it writes, in place.
-func cutDigests(line []byte, want int) []byte {
+func cutDigests(line []byte, width, want int) []byte {
 	out := 0
 	i := 0
 	for {
@@ -86,12 +118,9 @@ func cutDigests(line []byte, want int) []byte {
 		}
 		before := line[i : i+n]
 		start := i + n + len(`": "`)
-		end := start
-		for end < len(line) && (line[end]-'0' <= 9 || line[end]-'a' <= 5) {
-			end++
-		}
+		end := start + hexDigits(line[start:])
 		keep := end
-		if end-start == kernelDigits && end < len(line) && line[end] == '"' && isDigest(before) && zeros(line[start+want:end]) {
+		if end-start == width && end < len(line) && line[end] == '"' && isDigest(before) && zeros(line[start+want:end]) {
 			keep = start + want
 		}
 		out += copy(line[out:], line[i:keep])
@@ -122,10 +151,4 @@ func zeros(digits []byte) bool {
 		}
 	}
 	return true
-}
-
-// digestDigits is how many hex digits the identity of the task has.
-func digestDigits(line []byte) int {
-	_, rest, _ := bytes.Cut(line, []byte(`"task_id": "`))
-	return max(bytes.IndexByte(rest, '"'), 0)
 }

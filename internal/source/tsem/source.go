@@ -83,18 +83,20 @@ func Attach(control, line int, opts Options) (*Source, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot hear from the workload: %w", err)
 		}
-		if n == 0 || word[0] != sayEntered {
+		if n == 0 || word[0] != sayEntered && word[0] != sayRefused {
 			return nil, ErrNotEntered
 		}
 		break
 	}
-	buf := make([]byte, maxLine)
-	_, text := heard(control, buf)
-	var x exchange
-	if err := understand(text, &x); err != nil {
+	_, text := heard(control, make([]byte, maxLine))
+	var exchanges []exchange
+	if err := understand(text, &exchanges); err != nil {
 		return nil, err
 	}
-	s.log(x)
+	s.log(exchanges...)
+	if word[0] == sayRefused {
+		return nil, ErrNotEntered
+	}
 	return s, s.attach(control, true, false)
 }
 
@@ -127,15 +129,17 @@ func (s *Source) attach(control int, context, follow bool) error {
 			}
 		case sayFailed:
 			return errors.New(string(text))
-		case sayAttached:
-			var a attached
-			if err := understand(text, &a); err != nil {
+		case sayExchange:
+			var x exchange
+			if err := understand(text, &x); err != nil {
 				return err
 			}
-			for _, x := range a.Exchanges {
-				s.log(x)
+			s.log(x)
+		case sayAttached:
+			var err error
+			if s.number, err = strconv.ParseUint(string(text), 10, 64); err != nil {
+				return fmt.Errorf("cannot understand the reader of events: %w", err)
 			}
-			s.number = a.Context
 			go s.hear(buf)
 			return nil
 		default:
@@ -152,12 +156,18 @@ func (s *Source) askChild(control int) error {
 	if word != sayNumber {
 		return ErrNotEntered
 	}
-	s.opts.Log.Debug("control plane", "command", "read "+fileID+", in the workload", "answer", string(text))
+	var n told
+	if err := understand(text, &n); err != nil {
+		return err
+	}
+	s.log(n.Exchanges...)
 	return tell(s.line, sayContext, string(text))
 }
 
-func (s *Source) log(x exchange) {
-	s.opts.Log.Debug("control plane", "command", x.Wrote, "file", x.To, "answer", x.Answer, "at", x.At, "took", x.Took)
+func (s *Source) log(exchanges ...exchange) {
+	for _, x := range exchanges {
+		s.opts.Log.Debug("control plane", "did", x.Did, "file", x.File, "answer", x.Answer, "at", x.At, "took", x.Took)
+	}
 }
 
 // Context is the kernel's number of the context.
@@ -253,14 +263,14 @@ func (s *Source) Next(ctx context.Context) (*record.Batch, error) {
 	begun := time.Time{}
 	for {
 		ended := s.ended // before the look: what was read before the end is seen
-		if s.full {
+		s.look()
+		n := s.batch.Len()
+		if s.full && n == 0 {
 			s.full = false
 			tell(s.line, sayRoom, "")
 		}
-		s.look()
-		n := s.batch.Len()
 		switch {
-		case n > 0 && (s.opts.Group == 0 || n >= s.opts.Group || ended != nil || !begun.IsZero() && time.Since(begun) >= groupPatience):
+		case n > 0 && (s.opts.Group == 0 || s.full || n >= s.opts.Group || ended != nil || !begun.IsZero() && time.Since(begun) >= groupPatience):
 			return s.give(), nil
 		case n > 0 && begun.IsZero():
 			begun = time.Now()

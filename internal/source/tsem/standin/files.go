@@ -55,10 +55,13 @@ func (p *Plane) Root() (fs.Node, error) {
 	tsem := map[string]fs.Node{
 		"control":   &file{mode: 0o200, open: p.openControl},
 		"id":        &file{mode: 0o400, open: p.openID},
-		"aggregate": &file{mode: 0o400, open: text("0000000000000000000000000000000000000000000000000000000000000000\n")},
+		"aggregate": &file{mode: 0o400, open: p.openAggregate},
+	}
+	for name, node := range tsem {
+		node.(*file).opened = p.opened(name)
 	}
 	if p.options.Newer {
-		tsem["export"] = &file{mode: 0o400, open: p.openStream}
+		tsem["export"] = p.streamFile()
 	} else {
 		tsem["external_tma"] = numbered{p}
 	}
@@ -67,6 +70,16 @@ func (p *Plane) Root() (fs.Node, error) {
 		lsm = "lockdown,capability,tsem"
 	}
 	return &folder{map[string]fs.Node{"lsm": &file{mode: 0o444, open: text(lsm)}, "tsem": &folder{tsem}}}, nil
+}
+
+// opened is what a test wants to do when a file is opened.
+func (p *Plane) opened(name string) func(tid int) syscall.Errno {
+	return func(tid int) syscall.Errno {
+		if p.options.Opened == nil {
+			return 0
+		}
+		return p.options.Opened(name, tid)
+	}
 }
 
 // folder is one whose entries are known.
@@ -99,13 +112,19 @@ func (n numbered) Lookup(_ context.Context, req *fuse.LookupRequest, resp *fuse.
 	if err != nil || !n.p.exists(number) {
 		return nil, syscall.ENOENT
 	}
-	return &file{mode: 0o400, open: n.p.openStream}, nil
+	return n.p.streamFile(), nil
+}
+
+// streamFile is that of a stream, whatever its name.
+func (p *Plane) streamFile() *file {
+	return &file{mode: 0o400, open: p.openStream, opened: p.opened("stream")}
 }
 
 // file is one that is opened by somebody with certain flags.
 type file struct {
-	mode os.FileMode
-	open func(tid int, flags fuse.OpenFlags) (fs.Handle, error)
+	mode   os.FileMode
+	open   func(tid int, flags fuse.OpenFlags) (fs.Handle, error)
+	opened func(tid int) syscall.Errno
 }
 
 func (f *file) Attr(_ context.Context, a *fuse.Attr) error {
@@ -115,6 +134,11 @@ func (f *file) Attr(_ context.Context, a *fuse.Attr) error {
 
 func (f *file) Open(_ context.Context, req *fuse.OpenRequest, resp *fuse.OpenResponse) (fs.Handle, error) {
 	resp.Flags |= fuse.OpenDirectIO
+	if f.opened != nil {
+		if errno := f.opened(int(req.Pid)); errno != 0 {
+			return nil, errno
+		}
+	}
 	return f.open(int(req.Pid), req.Flags)
 }
 
@@ -140,6 +164,13 @@ func (p *Plane) openID(tid int, _ fuse.OpenFlags) (fs.Handle, error) {
 		return nil, errno
 	}
 	return content(line), nil
+}
+
+func (p *Plane) openAggregate(tid int, _ fuse.OpenFlags) (fs.Handle, error) {
+	if !p.informs(tid) {
+		return nil, syscall.EACCES
+	}
+	return content("0000000000000000000000000000000000000000000000000000000000000000\n"), nil
 }
 
 func (p *Plane) openControl(tid int, flags fuse.OpenFlags) (fs.Handle, error) {

@@ -42,6 +42,10 @@ type Options struct {
 	// Created is called with each new context, before the one who makes it goes
 	// on, and may feed it.
 	Created func(*Context)
+	// Opened is called with each file of the plane that somebody opens: its name,
+	// "stream" for each stream, and the thread. Its error is the answer, unless it
+	// is 0.
+	Opened func(name string, tid int) syscall.Errno
 	// LSM is what the file of that name holds, "" for one with tsem.
 	LSM string
 	// Wrote is called with each command before it is looked at; its error is the
@@ -227,6 +231,13 @@ func (k *Kernel) context(tid int) *Context {
 		return k.root
 	}
 	return nil
+}
+
+// informs tells whether a thread may look at what is to be told of a context.
+func (k *Kernel) informs(tid int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return mayAdmin(tid) && (k.own[tid] == nil || k.managed[tid] != nil)
 }
 
 // exists tells whether there is a stream of that number, where streams have one.
