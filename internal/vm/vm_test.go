@@ -1,0 +1,130 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// prepare returns an image, or skips with what is missing for one.
+func prepare(t *testing.T) *Image {
+	t.Helper()
+	image, err := Prepare(t.Context(), "6.12", func(what string) { t.Log(what) })
+	if errors.Is(err, ErrUnavailable) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// What a command writes, its status and its files come back, each in its
+// place, though it leaves a process behind.
+func TestRun(t *testing.T) {
+	image := prepare(t)
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in")
+	if err := os.MkdirAll(filepath.Join(in, "deep"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(in, "deep/file"), []byte("what went in"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	var out, words bytes.Buffer
+	status, err := image.Run(t.Context(), Command{
+		Args: []string{"bash", "-c", `cat /place/deep/file; echo "$WORD" >&2; cp -a /place /taken
+			cat /sys/kernel/security/lsm >/taken/lsm; uname -r >/taken/kernel; sleep 1000 & exit 7`},
+		Env:    []string{"WORD=to be said"},
+		Files:  []Copy{{From: in, To: "/place"}},
+		Get:    []Copy{{From: "/taken", To: filepath.Join(dir, "out")}, {From: "/taken/lsm", To: filepath.Join(dir, "lsm")}},
+		Stdout: &out, Stderr: &words,
+	})
+	if err != nil || status != 7 {
+		t.Fatalf("status %d, %v", status, err)
+	}
+	if out.String() != "what went in" || words.String() != "to be said\n" {
+		t.Errorf("wrote %q and %q", out.String(), words.String())
+	}
+	for name, part := range map[string]string{"out/deep/file": "what went in", "out/kernel": "6.12.", "lsm": ",bpf"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(text), part) {
+			t.Errorf("%s is %q, %v", name, text, err)
+		}
+	}
+}
+
+// A machine that stops by itself after the command was started is not started
+// again, and the end of its console says what happened.
+func TestPanic(t *testing.T) {
+	image := prepare(t)
+	var out bytes.Buffer
+	_, err := image.Run(t.Context(), Command{
+		Args: []string{"bash", "-c", "echo once; echo 1 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger"}, Stdout: &out,
+	})
+	if err == nil || !strings.Contains(err.Error(), "sysrq triggered crash") {
+		t.Errorf("%v", err)
+	}
+	if out.String() != "once\n" {
+		t.Errorf("wrote %q", out.String())
+	}
+}
+
+// A machine that stops before it gives a sign of life is tried again, and given
+// up with the end of its console.
+func TestNeverUp(t *testing.T) {
+	dir := t.TempDir()
+	script := "#!/bin/sh\necho boot >>" + dir + "/boots\necho Kernel panic >/dev/fd/3\n"
+	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	_, err := new(Image).Run(t.Context(), Command{Args: []string{"true"}})
+	if err == nil || !strings.Contains(err.Error(), "Kernel panic") {
+		t.Errorf("%v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "boots"))
+	if tries := strings.Count(string(text), "boot"); err != nil || tries != boots {
+		t.Errorf("%d boots, %v", tries, err)
+	}
+}
+
+// A command that does not end is ended with its machine, in time.
+func TestLimit(t *testing.T) {
+	image := prepare(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	started := writer(func(text []byte) { cancel() })
+	if _, err := image.Run(ctx, Command{Args: []string{"bash", "-c", "echo started; sleep 100000"}, Stdout: started}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+type writer func([]byte)
+
+func (w writer) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
+}
+
+// What is missing is said, as what a test can be skipped for.
+func TestUnavailable(t *testing.T) {
+	if _, err := exec.LookPath("apt-cache"); err == nil {
+		if _, err := Prepare(t.Context(), "0.1", nil); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("a series that is not there: %v", err)
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	if _, err := Prepare(t.Context(), "6.12", nil); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("without programs: %v", err)
+	}
+}
