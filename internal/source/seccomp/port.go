@@ -69,7 +69,7 @@ func (p *port) start(w *worker) {
 		// The thread's ids change while it works: it is never given back.
 		runtime.LockOSThread()
 		if err := w.run(); err != nil {
-			p.s.rec.end(err)
+			p.s.rec.End(err)
 			p.end()
 		}
 	}()

@@ -61,7 +61,7 @@ type Source struct {
 	opts    Options
 	arches  map[uint32]derive.Arch
 	shared  *derive.Shared
-	rec     *recorder
+	rec     *calls
 	lateMu  sync.Mutex
 	late    *derive.Deriver // for what shows without a call; lateMu is held
 	working sync.WaitGroup
@@ -121,7 +121,7 @@ func newSource(opts Options) (*Source, error) {
 	if s.late, err = derive.New(s.shared, s.deriveOptions()); err != nil {
 		return nil, err
 	}
-	s.rec = newRecorder(opts.Context, opts.Timestamp, opts.Ledger)
+	s.rec = newCalls(opts.Context, opts.Timestamp, opts.Ledger)
 	go s.watchTime()
 	go s.tellLate()
 	return s, nil
@@ -149,7 +149,7 @@ func (s *Source) settle() {
 		clean := s.workersEnd()
 		s.decideExecs()
 		s.tellArrivals()
-		s.rec.end(io.EOF)
+		s.rec.End(io.EOF)
 		if clean {
 			s.shared.Tasks.Close()
 			for _, fd := range s.closing {
@@ -207,10 +207,10 @@ func receiveListener(control int) (fd int, killable bool, err error) {
 var ErrNoListener = errors.New("the workload could not be put under the seccomp filter")
 
 // Next implements the exporter's source.
-func (s *Source) Next(ctx context.Context) (*record.Batch, error) { return s.rec.next(ctx) }
+func (s *Source) Next(ctx context.Context) (*record.Batch, error) { return s.rec.Next(ctx) }
 
 // Losses implements the exporter's source.
-func (s *Source) Losses() record.Losses { return s.rec.lostSoFar() }
+func (s *Source) Losses() record.Losses { return s.rec.Losses() }
 
 // Processes lists the thread groups of the context that are alive.
 func (s *Source) Processes() []int { return s.shared.Tasks.Processes() }
@@ -253,7 +253,7 @@ func (s *Source) tellLate() {
 			return
 		case <-tick.C:
 		}
-		if !s.rec.roomy() {
+		if !s.rec.Roomy() {
 			continue
 		}
 		s.tellArrivals()
@@ -294,7 +294,7 @@ func (s *Source) tellArrival(by *derive.Deriver, t *task.Task) (waits bool) {
 		s.rec.record(head(t, &coe), events)
 	}
 	if fate == derive.Lost {
-		s.rec.lost(record.CauseNotDerived, 0, false)
+		s.rec.Lost(record.CauseNotDerived, 0, false)
 	}
 	return fate == derive.Waits
 }

@@ -72,7 +72,7 @@ func (s *Source) release(c stalledCall) {
 		}
 		s.rec.record(c.head, events)
 	}
-	s.rec.lost(record.CauseStalled, 0, false)
+	s.rec.Lost(record.CauseStalled, 0, false)
 	kernel.Continue(c.p.listener, c.id)
 }
 

@@ -107,7 +107,7 @@ func (w *worker) answer() {
 			// The thread may have been left with the rights of the task.
 			w.spent = true
 			if w.finishing() {
-				s.rec.lost(record.CauseNotDerived, 0, false)
+				s.rec.Lost(record.CauseNotDerived, 0, false)
 			}
 		}
 		if !answered && w.finishing() {
@@ -139,7 +139,7 @@ func (w *worker) answer() {
 		return
 	}
 	if c.missed {
-		s.rec.lost(record.CauseStalled, 0, false)
+		s.rec.Lost(record.CauseStalled, 0, false)
 	}
 	if c.out.Makes {
 		s.awaitArrival(w.deriver, w.task)
@@ -228,7 +228,7 @@ func (w *worker) handle() *derived {
 		}
 		if kernel.Valid(w.p.listener, n.ID) {
 			s.opts.Log.Error("a task cannot be looked at", "tid", n.TID, "call", row.Name, "error", err)
-			s.rec.lost(record.CauseTaskUnreadable, 0, false)
+			s.rec.Lost(record.CauseTaskUnreadable, 0, false)
 		}
 		return nil
 	}
@@ -289,7 +289,7 @@ func (w *worker) lock(t *task.Task) bool {
 func (w *worker) current() (*task.Task, error) {
 	s := w.p.s
 	if s.shared.Tasks.Deciding() {
-		w.writing(s.rec.waitForRoom)
+		w.writing(s.rec.WaitForRoom)
 	}
 	return s.shared.Tasks.Current(int(w.n.TID), func(d *task.Decision) {
 		w.writing(func() { s.recordMappings(w.deriver, d) })
@@ -311,7 +311,7 @@ func (w *worker) writing(f func()) {
 // as there may be.
 func (s *Source) tellUnseen(call string) {
 	if _, told := s.unseen.LoadOrStore(call, true); !told {
-		s.rec.lost(record.CauseNotDerived, 0, false)
+		s.rec.Lost(record.CauseNotDerived, 0, false)
 		go s.opts.Notice("the events of " + call + " cannot be told: the workload calls it in a namespace that we may not enter (run as root)")
 	}
 }
@@ -320,7 +320,7 @@ func (s *Source) tellUnseen(call string) {
 // with it is lost.
 func (s *Source) tellURing(refused bool) {
 	if !refused {
-		s.rec.lost(record.CauseIOURing, 0, false)
+		s.rec.Lost(record.CauseIOURing, 0, false)
 	}
 	s.uring.Do(func() {
 		if refused {

@@ -1,37 +1,34 @@
 // Copyright The quixote-export authors
 // SPDX-License-Identifier: Apache-2.0
 
-package seccomp
+// Package recorder gives the events of a source their numbers and enters them in
+// the ledger, where they are safe from our own death; from there the exporter
+// takes them.
+package recorder
 
 import (
-	"bytes"
 	"context"
 	"strconv"
 	"sync"
 	"time"
 
-	"quixote-export/internal/derive"
 	"quixote-export/internal/ledger"
 	"quixote-export/internal/record"
-	"quixote-export/internal/task"
 	"quixote-export/tsem"
 )
 
-// The exporter is given what has come at most once in pace, unless hurry bytes
+// The exporter is given what has come at most once in Pace, unless hurry bytes
 // have come before: to wake it for each record would cost more than the record.
 const (
-	pace  = 2 * time.Millisecond
+	Pace  = 2 * time.Millisecond
 	hurry = 256 << 10
 )
 
-// recorder gives events their numbers and enters them in the ledger, where they
-// are safe from our own death. The order of the numbers is the order of the
-// records. A task whose event finds no room in the ledger waits: nothing is
-// dropped.
-type recorder struct {
+// Recorder gives events their numbers and enters them in the ledger. The order
+// of the numbers is the order of the records. A source whose event finds no
+// room in the ledger waits: nothing is dropped here.
+type Recorder struct {
 	contextID uint64
-	clock     *clock
-	wall      bool // records carry the wall-clock time
 	ledger    *ledger.Ledger
 
 	order  sync.Mutex // held from a number to its commitment
@@ -50,85 +47,46 @@ type recorder struct {
 	given  time.Time // when it was last given something
 }
 
-func newRecorder(contextID uint64, wall bool, l *ledger.Ledger) *recorder {
-	r := &recorder{
+// New makes the recorder of a context.
+func New(contextID uint64, l *ledger.Ledger) *Recorder {
+	r := &Recorder{
 		contextID: contextID,
-		clock:     newClock(),
-		wall:      wall,
 		ledger:    l,
 		filling:   &record.Batch{},
 		reading:   &record.Batch{},
 		urgent:    make(chan struct{}, 1),
-		pause:     time.NewTimer(pace),
+		pause:     time.NewTimer(Pace),
 	}
 	r.changed.L = &r.mu
 	return r
 }
 
-// head is what all events of one call of t have in common, in storage of its
-// own: once t goes on, its task changes. coe is t's credentials in the ids that
-// were asked for.
-func head(t *task.Task, coe *tsem.COE) tsem.Event {
-	return tsem.Event{
-		PID: uint32(t.TID), TNum: t.TNum,
-		Process: bytes.Clone(t.Status.Comm[:t.Status.CommLen]),
-		TTD:     t.TTD, PTTD: t.PTTD, TaskID: t.TaskID, PTaskID: t.PTaskID,
-		COE: *coe,
-	}
-}
+// Lock takes the order, and Unlock gives it back: events appended in between
+// have consecutive numbers.
+func (r *Recorder) Lock() { r.order.Lock() }
 
-// record numbers and keeps the events of one call.
-func (r *recorder) record(e tsem.Event, events []derive.Event) {
-	if len(events) == 0 {
-		return
-	}
-	r.order.Lock()
-	defer r.order.Unlock()
-	r.add(e, events)
-}
+// Unlock is the counterpart of Lock.
+func (r *Recorder) Unlock() { r.order.Unlock() }
 
-// recordIf records only if let, which lets the task go on, says that it did.
-func (r *recorder) recordIf(let func() bool, e tsem.Event, events []derive.Event) bool {
-	if len(events) == 0 {
-		return let()
-	}
-	r.order.Lock()
-	defer r.order.Unlock()
-	r.waitForRoom()
-	if !let() {
-		return false
-	}
-	r.add(e, events)
-	return true
-}
-
-// add is record with the order held.
-func (r *recorder) add(e tsem.Event, events []derive.Event) {
+// Append records e, to which it gives the context and the next number. The
+// order is held.
+func (r *Recorder) Append(e *tsem.Event) {
 	e.Context = r.contextID
-	for i := range events {
-		e.Number = r.number + 1 // it counts when the line is there
-		e.Type = events[i].Type
-		e.Async = e.Type.Info().Async
-		e.Cell = events[i].Cell
-		e.TS = r.clock.now()
-		if r.wall {
-			e.Time = time.Now()
-		}
-		line := append(e.AppendJSON(r.ledger.Room()), '\n')
-		r.number++
-		r.enter(e.Type, line)
-	}
+	e.Number = r.number + 1 // it counts when the line is there
+	line := append(e.AppendJSON(r.ledger.Room()), '\n')
+	r.number++
+	r.enter(e.Type, line)
 }
 
-// lost writes that n events, or an unknown number of them, are missing here.
-func (r *recorder) lost(cause record.Cause, n uint64, known bool) {
+// Lost writes that n events, or an unknown number of them, are missing here.
+func (r *Recorder) Lost(cause record.Cause, n uint64, known bool) {
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.miss(cause, n, known)
 }
 
-// miss is lost with the order held.
-func (r *recorder) miss(cause record.Cause, n uint64, known bool) {
+// miss is Lost with the order held.
+func (r *Recorder) miss(cause record.Cause, n uint64, known bool) {
 	l := tsem.Lost{Context: r.contextID, After: r.number, Cause: cause.String()}
 	if known {
 		l.Count = strconv.FormatUint(n, 10)
@@ -146,7 +104,7 @@ func (r *recorder) miss(cause record.Cause, n uint64, known bool) {
 
 // enter puts a line into the ledger, and waits for room if it has to. The order
 // is held.
-func (r *recorder) enter(t tsem.Type, line []byte) {
+func (r *Recorder) enter(t tsem.Type, line []byte) {
 	if len(line) > r.ledger.Size() {
 		r.number--
 		r.miss(record.CauseRecordTooLong, 1, true)
@@ -171,8 +129,8 @@ func (r *recorder) enter(t tsem.Type, line []byte) {
 	}
 }
 
-// waitForRoom waits until lines of ordinary length can be entered at once.
-func (r *recorder) waitForRoom() {
+// WaitForRoom waits until lines of ordinary length can be entered at once.
+func (r *Recorder) WaitForRoom() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for !r.hasRoom() {
@@ -181,27 +139,27 @@ func (r *recorder) waitForRoom() {
 	}
 }
 
-// roomy tells whether waitForRoom would return at once.
-func (r *recorder) roomy() bool {
+// Roomy tells whether WaitForRoom would return at once.
+func (r *Recorder) Roomy() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.hasRoom()
 }
 
-func (r *recorder) hasRoom() bool {
+func (r *Recorder) hasRoom() bool {
 	const ordinary = 64 << 10
 	return cap(r.ledger.Room()) >= min(ordinary, r.ledger.Size()) || r.ended != nil
 }
 
-func (r *recorder) hasten() {
+func (r *Recorder) hasten() {
 	select {
 	case r.urgent <- struct{}{}:
 	default:
 	}
 }
 
-// end tells that nothing more will come: io.EOF, or why it broke off.
-func (r *recorder) end(err error) {
+// End tells that nothing more will come: io.EOF, or why it broke off.
+func (r *Recorder) End(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended == nil {
@@ -211,9 +169,9 @@ func (r *recorder) end(err error) {
 	r.changed.Broadcast()
 }
 
-// next waits for records and gives them all. Those given before are given up
+// Next waits for records and gives them all. Those given before are given up
 // by the ledger, as far as the outputs have them.
-func (r *recorder) next(ctx context.Context) (*record.Batch, error) {
+func (r *Recorder) Next(ctx context.Context) (*record.Batch, error) {
 	stop := context.AfterFunc(ctx, func() {
 		r.mu.Lock() // or the waiting could begin behind the broadcast
 		defer r.mu.Unlock()
@@ -245,7 +203,7 @@ func (r *recorder) next(ctx context.Context) (*record.Batch, error) {
 }
 
 // release gives up what the outputs have. With the lock held.
-func (r *recorder) release() {
+func (r *Recorder) release() {
 	r.ledger.Release(r.read)
 	if r.filling.Len() == 0 {
 		r.read = r.ledger.Head() // it may have begun anew
@@ -254,8 +212,8 @@ func (r *recorder) release() {
 }
 
 // rest pauses, so that more can come. The lock is held before and after.
-func (r *recorder) rest() {
-	wait := pace - time.Since(r.given)
+func (r *Recorder) rest() {
+	wait := Pace - time.Since(r.given)
 	if wait <= 0 || r.ended != nil {
 		return
 	}
@@ -268,7 +226,8 @@ func (r *recorder) rest() {
 	r.mu.Lock()
 }
 
-func (r *recorder) lostSoFar() record.Losses {
+// Losses is what was lost so far.
+func (r *Recorder) Losses() record.Losses {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.losses

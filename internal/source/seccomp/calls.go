@@ -1,0 +1,78 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package seccomp
+
+import (
+	"bytes"
+	"time"
+
+	"quixote-export/internal/derive"
+	"quixote-export/internal/ledger"
+	"quixote-export/internal/recorder"
+	"quixote-export/internal/task"
+	"quixote-export/tsem"
+)
+
+// calls records the events of system calls. A task whose event finds no room
+// waits.
+type calls struct {
+	*recorder.Recorder
+	clock *clock
+	wall  bool // records carry the wall-clock time
+}
+
+func newCalls(contextID uint64, wall bool, l *ledger.Ledger) *calls {
+	return &calls{Recorder: recorder.New(contextID, l), clock: newClock(), wall: wall}
+}
+
+// head is what all events of one call of t have in common, in storage of its
+// own: once t goes on, its task changes. coe is t's credentials in the ids that
+// were asked for.
+func head(t *task.Task, coe *tsem.COE) tsem.Event {
+	return tsem.Event{
+		PID: uint32(t.TID), TNum: t.TNum,
+		Process: bytes.Clone(t.Status.Comm[:t.Status.CommLen]),
+		TTD:     t.TTD, PTTD: t.PTTD, TaskID: t.TaskID, PTaskID: t.PTaskID,
+		COE: *coe,
+	}
+}
+
+// record numbers and keeps the events of one call.
+func (r *calls) record(e tsem.Event, events []derive.Event) {
+	if len(events) == 0 {
+		return
+	}
+	r.Lock()
+	defer r.Unlock()
+	r.add(e, events)
+}
+
+// recordIf records only if let, which lets the task go on, says that it did.
+func (r *calls) recordIf(let func() bool, e tsem.Event, events []derive.Event) bool {
+	if len(events) == 0 {
+		return let()
+	}
+	r.Lock()
+	defer r.Unlock()
+	r.WaitForRoom()
+	if !let() {
+		return false
+	}
+	r.add(e, events)
+	return true
+}
+
+// add is record with the order held.
+func (r *calls) add(e tsem.Event, events []derive.Event) {
+	for i := range events {
+		e.Type = events[i].Type
+		e.Async = e.Type.Info().Async
+		e.Cell = events[i].Cell
+		e.TS = r.clock.now()
+		if r.wall {
+			e.Time = time.Now()
+		}
+		r.Append(&e)
+	}
+}
