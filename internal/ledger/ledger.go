@@ -38,6 +38,8 @@ const (
 	wordHead    // position behind the last committed line
 	wordTail    // position of the first line that must be kept
 	wordNumber  // of the last event recorded
+	wordReach   // position behind the last offered line, if that is beyond the head
+	wordOffer   // number of the last event with those lines
 	wordOutputs // the accounts, wordsPerOutput each
 )
 
@@ -130,11 +132,22 @@ func (l *Ledger) Tail() uint64 { return l.load(wordTail) }
 // Number is that of the last event recorded.
 func (l *Ledger) Number() uint64 { return l.load(wordNumber) }
 
+// LastNumber is Number for the process that is left, as Left is.
+func (l *Ledger) LastNumber() uint64 {
+	if l.load(wordReach) > l.load(wordHead) {
+		return l.load(wordOffer)
+	}
+	return l.Number()
+}
+
+// reach is the position behind all lines, offered ones included.
+func (l *Ledger) reach() uint64 { return max(l.load(wordHead), l.load(wordReach)) }
+
 // Room is an empty slice over the free part of the ring, for a line to be
-// appended to and then given to Commit. What does not fit grows elsewhere, as
-// appending does.
+// appended to and then given to Commit or Offer. What does not fit grows
+// elsewhere, as appending does.
 func (l *Ledger) Room() []byte {
-	head, tail := l.load(wordHead), l.load(wordTail)
+	head, tail := l.reach(), l.load(wordTail)
 	at := head & (l.size - 1)
 	return l.data[at : at : at+l.size-(head-tail)]
 }
@@ -144,7 +157,18 @@ func (l *Ledger) Room() []byte {
 // changed, when there is no room yet: Release makes some. A line that is
 // longer than the whole ring never fits.
 func (l *Ledger) Commit(line []byte, number uint64) bool {
-	head, tail := l.load(wordHead), l.load(wordTail)
+	if !l.Offer(line, number) {
+		return false
+	}
+	l.Confirm()
+	return true
+}
+
+// Offer is Commit for a line of which it will be certain only later whether it
+// counts: others may follow, then Confirm or Withdraw. Until then readers do
+// not see it, but it is among what is Left when this process dies.
+func (l *Ledger) Offer(line []byte, number uint64) bool {
+	head, tail := l.reach(), l.load(wordTail)
 	if uint64(len(line)) > l.size-(head-tail) {
 		return false
 	}
@@ -152,10 +176,21 @@ func (l *Ledger) Commit(line []byte, number uint64) bool {
 	if place := l.data[at : at+uint64(len(line))]; !kernel.SameStart(place, line) {
 		copy(place, line)
 	}
-	l.store(wordNumber, number)
-	l.store(wordHead, head+uint64(len(line)))
+	l.store(wordOffer, number)
+	l.store(wordReach, head+uint64(len(line)))
 	return true
 }
+
+// Confirm commits what was offered.
+func (l *Ledger) Confirm() {
+	if reach := l.load(wordReach); reach > l.load(wordHead) {
+		l.store(wordNumber, l.load(wordOffer))
+		l.store(wordHead, reach)
+	}
+}
+
+// Withdraw takes back what was offered.
+func (l *Ledger) Withdraw() { l.store(wordReach, 0) }
 
 // Size is how many bytes the ring holds.
 func (l *Ledger) Size() int { return int(l.size) }
@@ -182,7 +217,7 @@ func (l *Ledger) Release(limit uint64) {
 	if tail <= l.load(wordTail) {
 		return
 	}
-	if used := tail & (l.size - 1); tail == l.load(wordHead) && used > l.size/16 {
+	if used := tail & (l.size - 1); tail == l.reach() && used > l.size/16 {
 		// The tail first: the other side takes a tail beyond the head for
 		// an empty ring.
 		fresh := tail - used + l.size
@@ -194,9 +229,10 @@ func (l *Ledger) Release(limit uint64) {
 }
 
 // Left is what an output still lacks, in whole lines. It is for the process
-// that is left when the one that recorded has died.
+// that is left when the one that recorded has died. What had been offered by
+// then counts: it may have happened.
 func (l *Ledger) Left(o Output) []byte {
-	head := l.load(wordHead)
+	head := l.reach()
 	from := max(o.Safe(), l.load(wordTail))
 	if from >= head {
 		return nil

@@ -33,6 +33,7 @@ type Recorder struct {
 
 	order  sync.Mutex // held from a number to its commitment
 	number uint64
+	offers []offered
 
 	mu      sync.Mutex // guards what follows, and commitments to the ledger
 	changed sync.Cond  // records, room, or the end
@@ -71,11 +72,60 @@ func (r *Recorder) Unlock() { r.order.Unlock() }
 // Append records e, to which it gives the context and the next number. The
 // order is held.
 func (r *Recorder) Append(e *tsem.Event) {
-	e.Context = r.contextID
-	e.Number = r.number + 1 // it counts when the line is there
-	line := append(e.AppendJSON(r.ledger.Room()), '\n')
+	line := r.line(e)
 	r.number++
 	r.enter(e.Type, line)
+}
+
+// line makes the next record of e, in the free part of the ledger if it fits.
+func (r *Recorder) line(e *tsem.Event) []byte {
+	e.Context = r.contextID
+	e.Number = r.number + 1 // it counts when the line is there
+	return append(e.AppendJSON(r.ledger.Room()), '\n')
+}
+
+// offered is a line that is in the ledger, but not yet certain.
+type offered struct {
+	kind tsem.Type
+	size int
+}
+
+// Offer is Append for an event of which it is certain only later whether it has
+// happened: others may follow, and then Confirm or Withdraw. Until then the
+// exporter does not get it, but it outlives our own death. It is false when there
+// is no room. The order is held.
+func (r *Recorder) Offer(e *tsem.Event) bool {
+	line := r.line(e)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ledger.Offer(line, e.Number) {
+		return false
+	}
+	r.number++
+	r.offers = append(r.offers, offered{e.Type, len(line)})
+	return true
+}
+
+// Confirm gives the exporter what was offered. The order is held.
+func (r *Recorder) Confirm() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := int(r.ledger.Head() - r.read)
+	r.ledger.Confirm()
+	for _, o := range r.offers {
+		at += o.size
+		r.entered(o.kind, at)
+	}
+	r.offers = r.offers[:0]
+}
+
+// Withdraw takes back what was offered. The order is held.
+func (r *Recorder) Withdraw() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ledger.Withdraw()
+	r.number -= uint64(len(r.offers))
+	r.offers = r.offers[:0]
 }
 
 // Lost writes that n events, or an unknown number of them, are missing here.
@@ -119,8 +169,14 @@ func (r *Recorder) enter(t tsem.Type, line []byte) {
 		r.hasten()
 		r.changed.Wait()
 	}
+	r.entered(t, int(r.ledger.Head()-r.read))
+}
+
+// entered adds a line of the ledger, which ends at end behind what has been
+// read, to those for the exporter. The lock is held.
+func (r *Recorder) entered(t tsem.Type, end int) {
 	b := r.filling
-	b.Ends = append(b.Ends, int(r.ledger.Head()-r.read))
+	b.Ends = append(b.Ends, end)
 	b.Types = append(b.Types, t)
 	if b.Len() == 1 {
 		r.changed.Broadcast()

@@ -104,7 +104,7 @@ func (l legatee) rescue(w *will, book *ledger.Ledger, i int, open *os.File) stri
 	}
 	rest := export.Rest{
 		Left: left, Start: w.Start, Started: account.Bytes() > 0,
-		Context: w.Context, Last: book.Number(), Events: account.Events(), Bytes: account.Bytes(),
+		Context: w.Context, Last: book.LastNumber(), Events: account.Events(), Bytes: account.Bytes(),
 	}
 	part := max(account.Part(), 1)
 	var sink export.Sink

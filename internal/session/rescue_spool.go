@@ -35,7 +35,7 @@ func (l *spoolLegatee) rescue(w *will, book *ledger.Ledger, i int) string {
 	heir := mqttsink.NewHeir(l.Name, q)
 	_, err = export.Rescue(heir, export.Rest{
 		Left: left, Start: w.Start, Started: account.Bytes() > 0,
-		Context: w.Context, Last: book.Number(), Events: account.Events(), Bytes: account.Bytes(),
+		Context: w.Context, Last: book.LastNumber(), Events: account.Events(), Bytes: account.Bytes(),
 	})
 	if err != nil {
 		return fmt.Sprintf("what was recorded last is missing from %s: %v", l.Name, err)

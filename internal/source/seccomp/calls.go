@@ -49,30 +49,58 @@ func (r *calls) record(e tsem.Event, events []derive.Event) {
 }
 
 // recordIf records only if let, which lets the task go on, says that it did.
-func (r *calls) recordIf(let func() bool, e tsem.Event, events []derive.Event) bool {
+// Before it is asked the events are where they outlive us. Where there is no
+// room for all of them at once, valid is asked instead, since the task must wait
+// until there is.
+func (r *calls) recordIf(let, valid func() bool, e tsem.Event, events []derive.Event) bool {
 	if len(events) == 0 {
 		return let()
 	}
 	r.Lock()
 	defer r.Unlock()
-	r.WaitForRoom()
+	for i := range events {
+		r.fill(&e, &events[i])
+		if r.Offer(&e) {
+			continue
+		}
+		if i == 0 {
+			r.WaitForRoom()
+			if r.Offer(&e) {
+				continue
+			}
+		}
+		if !valid() {
+			r.Withdraw()
+			return false
+		}
+		r.Confirm()
+		r.add(e, events[i:])
+		let()
+		return true
+	}
 	if !let() {
+		r.Withdraw()
 		return false
 	}
-	r.add(e, events)
+	r.Confirm()
 	return true
 }
 
 // add is record with the order held.
 func (r *calls) add(e tsem.Event, events []derive.Event) {
 	for i := range events {
-		e.Type = events[i].Type
-		e.Async = e.Type.Info().Async
-		e.Cell = events[i].Cell
-		e.TS = r.clock.now()
-		if r.wall {
-			e.Time = time.Now()
-		}
+		r.fill(&e, &events[i])
 		r.Append(&e)
+	}
+}
+
+// fill makes e, the head of a call, one of its events.
+func (r *calls) fill(e *tsem.Event, event *derive.Event) {
+	e.Type = event.Type
+	e.Async = e.Type.Info().Async
+	e.Cell = event.Cell
+	e.TS = r.clock.now()
+	if r.wall {
+		e.Time = time.Now()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"testing"
 
 	"quixote-export/internal/derive"
@@ -29,16 +30,19 @@ func openEvent() []derive.Event {
 	return []derive.Event{{Type: tsem.FileOpen, Cell: &tsem.FileCell{}}}
 }
 
+func yes() bool { return true }
+func no() bool  { return false }
+
 func TestCallsAreNumbered(t *testing.T) {
 	r := newCalls(7, false, newLedger(t, ledger.DefaultSize))
 	who := head(&task.Task{TID: 1}, &tsem.COE{})
 	r.record(who, openEvent())
 	r.Lost(record.CauseNotDerived, 3, true)
 	r.record(who, append(openEvent(), openEvent()...))
-	if r.recordIf(func() bool { return false }, who, openEvent()) {
+	if r.recordIf(no, no, who, openEvent()) {
 		t.Error("an event was recorded though its call was not made")
 	}
-	r.recordIf(func() bool { return true }, who, openEvent())
+	r.recordIf(yes, yes, who, openEvent())
 	r.End(io.EOF)
 	b, err := r.Next(context.Background())
 	if err != nil {
@@ -73,5 +77,66 @@ func TestCallsAreNumbered(t *testing.T) {
 	}
 	if _, err := r.Next(context.Background()); err != io.EOF {
 		t.Errorf("the end is %v", err)
+	}
+}
+
+// While the task is let go its events are where they outlive us, but nobody is
+// given them; when it could not be let go they are no more.
+func TestCallsAreOfferedUntilTheTaskGoesOn(t *testing.T) {
+	l := newLedger(t, ledger.DefaultSize)
+	out := l.Output(0)
+	out.Use()
+	r := newCalls(1, false, l)
+	who := head(&task.Task{TID: 1}, &tsem.COE{})
+	for _, goes := range []bool{false, true} {
+		let := func() bool {
+			if n := bytes.Count(l.Left(out), []byte{'\n'}); n != 2 || l.LastNumber() != 2 {
+				t.Errorf("%d records are left, the last is %d", n, l.LastNumber())
+			}
+			if l.Head() != 0 {
+				t.Error("the exporter sees what is not certain")
+			}
+			return goes
+		}
+		if got := r.recordIf(let, no, who, append(openEvent(), openEvent()...)); got != goes {
+			t.Errorf("recorded: %v, want %v", got, goes)
+		}
+		want := 0
+		if goes {
+			want = 2
+		}
+		if n := bytes.Count(l.Left(out), []byte{'\n'}); n != want || l.LastNumber() != uint64(want) {
+			t.Errorf("%d records are left, the last is %d; want %d", n, l.LastNumber(), want)
+		}
+	}
+	if b, err := r.Next(context.Background()); err != nil || b.Len() != 2 {
+		t.Errorf("the exporter got %v, %v", b, err)
+	}
+}
+
+// A call with more events than there is room for waits, but only once it is
+// known to be waiting itself.
+func TestCallsWithMoreEventsThanThereIsRoomFor(t *testing.T) {
+	var events []derive.Event
+	for range 40 {
+		events = append(events, openEvent()...)
+	}
+	who := head(&task.Task{TID: 1}, &tsem.COE{})
+	l := newLedger(t, os.Getpagesize())
+	r := newCalls(1, false, l)
+	if r.recordIf(yes, no, who, events) || l.LastNumber() != 0 {
+		t.Errorf("events of a call that is no more were recorded, up to %d", l.LastNumber())
+	}
+	done := make(chan bool)
+	go func() { done <- r.recordIf(yes, yes, who, events) }()
+	for n := 0; n < len(events); {
+		b, err := r.Next(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += b.Len()
+	}
+	if !<-done || l.LastNumber() != 40 {
+		t.Errorf("recorded up to %d", l.LastNumber())
 	}
 }

@@ -129,12 +129,10 @@ func (w *worker) answer() {
 	if c.out.Refuse != 0 {
 		let = func() bool { return kernel.Answer(listener, id, c.out.Refuse) == nil }
 	}
-	if w.p.killable {
-		s.rec.record(c.head, c.out.Events)
-		let()
-	} else if !s.rec.recordIf(let, c.head, c.out.Events) {
+	valid := func() bool { return kernel.Valid(listener, id) }
+	if !s.rec.recordIf(let, valid, c.head, c.out.Events) {
 		// A signal has taken the task out of the call, which is then made anew,
-		// or not at all.
+		// or not at all; what was read may have been another's.
 		w.deriver.Undo(w.task)
 		return
 	}
@@ -254,9 +252,10 @@ func (w *worker) handle() *derived {
 	if s.shared.Tasks.Crowd() {
 		w.receiveEarly()
 	}
-	// The call may have been given up, or the task have gone: then what was read
-	// may be of another.
-	if !w.finishing() || !kernel.Valid(w.p.listener, n.ID) {
+	// The call may have been given up, or the task have gone. Where events are
+	// all that comes of the call, its answer tells.
+	more := c.out.Exec != nil || c.out.Instead != nil || c.out.URing || c.out.Unseen
+	if !w.finishing() || more && !kernel.Valid(w.p.listener, n.ID) {
 		w.deriver.Undo(t)
 		return nil
 	}
