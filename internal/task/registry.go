@@ -444,13 +444,6 @@ func (r *Registry) Leaving(t *Task) {
 	}
 }
 
-// Crowd tells whether more than one task is known to be alive.
-func (r *Registry) Crowd() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.tasks) > 1 || len(r.born) > 0
-}
-
 // Processes lists the thread groups that are alive. It waits for nobody.
 func (r *Registry) Processes() []int { return r.roll.alive() }
 

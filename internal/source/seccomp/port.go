@@ -27,9 +27,16 @@ type port struct {
 	started  atomic.Bool // the first exec has been seen: what acts is the workload
 	gone     chan struct{}
 
+	last uint32 // task that has called last, and how often in turn
+	runs int
+
 	mu    sync.Mutex
 	early []kernel.Notification // received, but not yet handled
 }
+
+// lonely is after how many calls of one task no other is expected to call while
+// the next is handled.
+const lonely = 64
 
 // open begins to receive from a listener. What acts is the workload from the
 // first exec on of process begins, of any if that is 0.
@@ -114,6 +121,16 @@ func (p *port) receive(n *kernel.Notification) error {
 	p.early = nil
 	p.mu.Unlock()
 	return kernel.Receive(p.listener, n)
+}
+
+// alone tells whether tid, which calls, has been the only task to do so for a
+// while. It is for the one who receives.
+func (p *port) alone(tid uint32) bool {
+	if tid != p.last {
+		p.last, p.runs = tid, 0
+	}
+	p.runs++
+	return p.runs > lonely
 }
 
 // receiveEarly receives what waits while a call is being handled. Until then

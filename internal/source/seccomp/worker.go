@@ -26,6 +26,7 @@ type worker struct {
 	blind   bool         // it looks at nothing that may not answer
 	tid     atomic.Int32 // its thread id while it receives
 	turn    chan bool
+	lonely  bool // no other task has called for a while
 
 	// The call that is being handled.
 	n       kernel.Notification
@@ -72,6 +73,7 @@ func (w *worker) run() (err error) {
 			default:
 				return fmt.Errorf("cannot receive from the seccomp listener: %w", err)
 			}
+			w.lonely = p.alone(w.n.TID)
 			now := time.Now()
 			w.answer()
 			if w.spent {
@@ -249,7 +251,7 @@ func (w *worker) handle() *derived {
 		w.deriver.Settle(t)
 		c.out = w.deriver.Derive(&c.call)
 	}
-	if s.shared.Tasks.Crowd() {
+	if !w.lonely {
 		w.receiveEarly()
 	}
 	// The call may have been given up, or the task have gone. Where events are
