@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Bench measures what being watched costs: everyday workloads by themselves,
-// under quixote-export with full records to a file, and under strace, in turn
-// and several times over. It prints medians and their ratios to the workload by
-// itself; machines are noisy, so nothing else can be compared.
+// under quixote-export with full records to a file, under a program that lets the
+// same calls go on at once (the floor: what stopping them costs by itself), and
+// under strace, in turn and several times over. It prints medians and their
+// ratios to the workload by itself; machines are noisy, so nothing else can be
+// compared.
 package main
 
 import (
@@ -24,6 +26,7 @@ import (
 )
 
 func main() {
+	floor(os.Args[1:])
 	rounds := flag.Int("rounds", 5, "how often each is run")
 	program := flag.String("program", "./quixote-export", "the program to measure")
 	only := flag.String("only", "", "a part of the name of the workloads to run")
@@ -45,11 +48,14 @@ func workloads() []workload {
 	const sources = `i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo "#include <stdio.h>
 int f$i(void) { return printf(\"%d\", $i); }" > f$i.c; done
 printf 'all: $(patsubst %%.c,%%.o,$(wildcard *.c))\nclean:\n\trm -f *.o\n' > Makefile`
-	const history = `git init -q . && git config user.email a@example.org && git config user.name a
-i=0; while [ $i -lt 60 ]; do i=$((i+1)); seq $i 200 > file$i; git add . && git commit -qm "change $i"; done`
+	// A packed history, as a clone has: each commit changes one of 50 files.
+	const history = `git init -q . && awk 'BEGIN { for (c = 1; c <= 3000; c++) {
+s = ""; for (i = 1; i <= 200; i++) s = s (i % 7 == c % 7 ? c : i) "\n"
+printf "commit refs/heads/master\ncommitter a <a@example.org> %d +0000\ndata 7\nchange\n\n", c
+printf "M 100644 inline d%d/f%d\ndata %d\n%s\n", c % 5, c % 50, length(s), s } }' | git fast-import --quiet`
 	return []workload{
 		{"find /usr", "", "find /usr"},
-		{"20 x git log --stat", history, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do git log --stat; done"},
+		{"git log --stat", history, "git log --stat master"},
 		{"make -j2, 100 C files", sources, "make -s clean; make -s -j2"},
 		{"20 python starts", "", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do /usr/bin/python3 -c 'import json, socket'; done"},
 		{"500 x /bin/true", "", "i=0; while [ $i -lt 500 ]; do i=$((i+1)); /bin/true; done"},
@@ -65,7 +71,7 @@ type way struct {
 // Places in the list of ways; strace is there where it is installed.
 const (
 	watched = 1
-	strace  = 3
+	strace  = 4
 )
 
 func ways(program, dir string) ([]way, error) {
@@ -76,6 +82,7 @@ func ways(program, dir string) ([]way, error) {
 	list := []way{
 		{"alone", nil},
 		{"quixote-export", []string{program, "-X", "-o", filepath.Join(dir, "bench.exp"), "--"}},
+		{"floor", []string{"/proc/self/exe", floorMark}},
 	}
 	if _, err := exec.LookPath("strace"); err != nil {
 		return list, nil
