@@ -94,7 +94,7 @@ func (u *under) stop() {
 // and contains it.
 func (u *under) ended(status int, texts ...string) {
 	u.t.Helper()
-	timer := time.AfterFunc(30*time.Second, func() { u.cmd.Process.Kill() })
+	timer := time.AfterFunc(2*time.Minute, func() { u.cmd.Process.Kill() })
 	defer timer.Stop()
 	u.cmd.Wait()
 	if got := u.cmd.ProcessState.ExitCode(); got != status {

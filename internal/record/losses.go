@@ -36,6 +36,7 @@ const (
 	CauseMessageRefused
 	CauseUnconfirmed
 	CauseStalled
+	CauseOutputStuck
 
 	causeCount = iota + 1
 )
@@ -56,6 +57,7 @@ var causes = [causeCount]struct{ word, meaning string }{
 	CauseKilled:         {"killed", "quixote-export or its watchdog was killed"},
 	CauseStalled:        {"stalled", "memory or a file that a call names did not answer"},
 	CauseSyncError:      {"sync_error", "records were written, but it is not certain that they are safe"},
+	CauseOutputStuck:    {"output_stuck", "the reader of the output took nothing, and could not or should not be waited for"},
 	CauseOutputDeleted:  {"output_deleted", "the output was deleted while it was written, and the records in it"},
 
 	CauseSpoolFull:       {"spool_full", "the broker was away, and the spool had no room"},

@@ -42,6 +42,7 @@ type Recorder struct {
 	read    uint64 // position in the ledger up to which the exporter was given all
 	losses  record.Losses
 	ended   error
+	waiting int // who waits for room
 
 	urgent chan struct{} // the exporter should not pause
 	pause  *time.Timer
@@ -166,8 +167,7 @@ func (r *Recorder) enter(t tsem.Type, line []byte) {
 		if r.ended != nil {
 			return
 		}
-		r.hasten()
-		r.changed.Wait()
+		r.await()
 	}
 	r.entered(t, int(r.ledger.Head()-r.read))
 }
@@ -190,9 +190,23 @@ func (r *Recorder) WaitForRoom() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for !r.hasRoom() {
-		r.hasten()
-		r.changed.Wait()
+		r.await()
 	}
+}
+
+// await waits for a change. The lock is held before and after.
+func (r *Recorder) await() {
+	r.waiting++
+	r.hasten()
+	r.changed.Wait()
+	r.waiting--
+}
+
+// Held tells whether somebody waits for room.
+func (r *Recorder) Held() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting > 0
 }
 
 // Roomy tells whether WaitForRoom would return at once.

@@ -90,7 +90,8 @@ func (p *Plan) messageRecords() int {
 }
 
 // attend is for when the workload has ended: from here on nothing waits for the
-// broker longer than the plan says, and a signal to end ends the waiting. The
+// broker longer than the plan says, and a signal to end ends the waiting, that
+// for the reader of a pipe as well. The
 // returned function is called when nothing waits any more.
 func (s *session) attend(status int, signals <-chan os.Signal) (done func()) {
 	if s.broker != nil {
@@ -116,8 +117,11 @@ func (s *session) attend(status int, signals <-chan os.Signal) (done func()) {
 	}
 }
 
-// hurry ends all waiting for the broker.
+// hurry ends all waiting for the broker, and for readers of pipes.
 func (s *session) hurry() {
+	for _, f := range s.outputs {
+		f.Hurry()
+	}
 	if s.broker != nil {
 		s.broker.Hurry()
 	}

@@ -128,6 +128,7 @@ type session struct {
 	terminal bool   // somebody reads our standard error
 
 	containing              // what a container needs besides
+	outputs    []*file.Sink // those that are files
 	connection *connection  // nil without a broker
 	broker     *publication // the same
 
@@ -195,6 +196,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 	for i, sink := range sinks {
 		if f, ok := sink.(*file.Sink); ok {
 			f.OnOpen(func(fd int) { s.work.Output(i, fd) })
+			s.outputs = append(s.outputs, f)
 		}
 	}
 	// Nothing is exported before the command runs: a failed start leaves an
@@ -211,6 +213,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 	exporting, abandon := context.WithCancel(ctx)
 	defer abandon()
 	go func() { exported <- s.exporter.Run(exporting, s.src) }()
+	go s.watchReaders(exporting)
 	exit := s.await(ctx, signals)
 	if s.undying {
 		abandon()
@@ -295,11 +298,14 @@ func (s *session) sourceOptions(number uint64) seccomp.Options {
 		AllowURing:     s.plan.AllowURing,
 		IncludeRuntime: s.plan.IncludeRuntime,
 		Keep:           s.work.Keep,
-		Own:            func(pid int) bool { return pid == os.Getpid() || pid == s.work.Watchdog() },
+		Own:            s.ours,
 		Notice:         s.notice,
 		Log:            s.log,
 	}
 }
+
+// ours tells whether a process is one of those that watch the workload.
+func (s *session) ours(pid int) bool { return pid == os.Getpid() || pid == s.work.Watchdog() }
 
 // start makes the child and attaches the source to it.
 func (s *session) start(number uint64) error {

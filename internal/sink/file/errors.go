@@ -50,6 +50,8 @@ func cause(err error) record.Cause {
 		return record.CauseOutputFull
 	case errors.Is(err, unix.EPIPE):
 		return record.CauseOutputClosed
+	case errors.Is(err, ErrCircle), errors.Is(err, errHurried):
+		return record.CauseOutputStuck
 	}
 	return record.CauseOutputError
 }
@@ -64,6 +66,8 @@ func hint(err error) string {
 		return " (raise the limit with ulimit -f)"
 	case errors.Is(err, unix.EPIPE):
 		return " (its reader ended before the workload)"
+	case errors.Is(err, ErrCircle):
+		return " (read it outside of the workload)"
 	}
 	return ""
 }

@@ -24,6 +24,8 @@
 //     any longer gets its own back.
 //   - Writing to a pipe without a reader is an error, as long as the program
 //     has a handler for SIGPIPE (Go's own is enough).
+//   - A reader that is slow is waited for without limit. Whoever knows that it
+//     will never read can end the waiting: see Waiting, GiveUp and Hurry.
 package file
 
 import (
@@ -56,12 +58,14 @@ type Sink struct {
 	byName bool // path leads to the file, and is no descriptor of this process
 	opened func(fd int)
 	output
+	patience *patience
 }
 
 // output is what is written to.
 type output struct {
 	fd      int  // -1 before the first record
 	regular bool // can be cut and synced
+	owned   bool // nobody shares the description
 	appends bool // the descriptor does, wherever it stands
 	pipe    bool
 	torn    bool // the last line has no end, and could not be cut off
@@ -81,7 +85,7 @@ func New(path string, stdout *os.File, opts Options) (*Sink, error) {
 	if opts.Notice == nil {
 		opts.Notice = func(string) {}
 	}
-	s := &Sink{path: path, opts: opts, output: output{fd: -1}}
+	s := &Sink{path: path, opts: opts, output: output{fd: -1}, patience: newPatience()}
 	if n, ok := descriptor(path); ok {
 		if err := checkDescriptor(n); err != nil {
 			return nil, s.fail(err)
@@ -239,6 +243,7 @@ func (s *Sink) leave(err error) error {
 func (s *Sink) close() error {
 	err := unix.Close(s.fd)
 	s.fd = -1
+	s.patience.close()
 	// After EINTR the descriptor is closed all the same.
 	if err != nil && err != unix.EINTR {
 		return fmt.Errorf("cannot close %s: %w", s.shown(), err)
@@ -282,7 +287,7 @@ func (s *Sink) writeAll(p []byte) (int, error) {
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
-			if err := waitWritable(s.fd); err != nil {
+			if err := s.await(); err != nil {
 				return n, err
 			}
 		case err != nil:
@@ -292,14 +297,6 @@ func (s *Sink) writeAll(p []byte) (int, error) {
 		}
 	}
 	return n, nil
-}
-
-func waitWritable(fd int) error {
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	return retry(func() error {
-		_, err := unix.Poll(fds, -1)
-		return err
-	})
 }
 
 // cut takes the last n bytes, just written, off a regular file again. It

@@ -31,11 +31,13 @@ func (s *Sink) openFor(flags int) error {
 	if err != nil {
 		return err
 	}
+	s.owned = true
 	if err := s.inspect(); err != nil {
 		unix.Close(s.fd)
 		s.fd = -1
 		return err
 	}
+	s.unblock()
 	s.torn = flags&unix.O_TRUNC == 0 && s.regular && endsTorn(s.path)
 	if s.opened != nil {
 		s.opened(s.fd)
@@ -44,6 +46,26 @@ func (s *Sink) openFor(flags int) error {
 }
 
 func (s *Sink) openWith(flags int) error {
+	var st unix.Stat_t
+	if flags&unix.O_NONBLOCK != 0 || unix.Stat(s.path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return s.openNow(flags)
+	}
+	// It waits for a reader. Nothing ends that but a signal to the one thread,
+	// so whoever is in a hurry leaves it behind.
+	next := Sink{path: s.path}
+	opened := make(chan error, 1)
+	go func() { opened <- next.openNow(flags) }()
+	select {
+	case err := <-opened:
+		s.fd = next.fd
+		return err
+	case <-s.patience.hurry:
+		s.fd = -1
+		return errHurried
+	}
+}
+
+func (s *Sink) openNow(flags int) error {
 	return retry(func() (err error) {
 		s.fd, err = unix.Open(s.path, flags, 0o600)
 		return err
@@ -59,6 +81,7 @@ func (s *Sink) duplicate(fd int) error {
 	if err := s.inspect(); err != nil {
 		return s.fail(err)
 	}
+	s.unblock()
 	return nil
 }
 

@@ -6,7 +6,6 @@ package file
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -42,7 +41,7 @@ type Resumed struct {
 // again.
 func Resume(path string, tail Tail, left []byte) (*Resumed, error) {
 	_, number := descriptor(path)
-	s := &Sink{path: path, byName: path != Stdout && !number, output: output{fd: int(tail.File.Fd())}}
+	s := &Sink{path: path, byName: path != Stdout && !number, output: output{fd: int(tail.File.Fd())}, patience: newPatience()}
 	s.opts.Notice = func(string) {}
 	if err := s.inspect(); err != nil {
 		return nil, s.fail(err)
@@ -67,7 +66,7 @@ func Resume(path string, tail Tail, left []byte) (*Resumed, error) {
 // align looks at what stands behind the offset.
 func (r *Resumed) align(offset int64) error {
 	s := r.Sink
-	path := fmt.Sprintf("/proc/self/fd/%d", s.fd) // the descriptor itself cannot be read
+	path := ownLink(s.fd) // the descriptor itself cannot be read
 	f, err := os.Open(path)
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ func (s *Sink) Reopen(finish func()) (leave func() error) {
 	if s.fd < 0 || !s.byName || !s.regular || s.leads() {
 		return nil
 	}
-	next := Sink{path: s.path, opts: s.opts, byName: true, output: output{fd: -1}}
+	next := Sink{path: s.path, opts: s.opts, byName: true, output: output{fd: -1}, patience: newPatience()}
 	// A FIFO that has taken its place would keep us waiting.
 	err := next.openFor(unix.O_NONBLOCK)
 	if err == nil && !next.regular {
@@ -104,7 +104,7 @@ func (s *Sink) farewell() error {
 
 // restore writes what a deleted file holds to a new one of its name.
 func (s *Sink) restore(st *unix.Stat_t) error {
-	old, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", s.fd))
+	old, err := os.Open(ownLink(s.fd))
 	if err != nil {
 		return err
 	}

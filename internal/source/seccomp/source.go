@@ -215,6 +215,9 @@ func (s *Source) Losses() record.Losses { return s.rec.Losses() }
 // Processes lists the thread groups of the context that are alive.
 func (s *Source) Processes() []int { return s.shared.Tasks.Processes() }
 
+// Held tells whether tasks wait for room among the records.
+func (s *Source) Held() bool { return s.rec.Held() }
+
 // Done is closed when no task of the context is left.
 func (s *Source) Done() <-chan struct{} { return s.done }
 
