@@ -46,7 +46,6 @@ func (r *Registry) BeginExec(t *Task, e *Exec) {
 	}
 	t.Exec = e
 	t.group.execs = append(t.group.execs, t)
-	r.undecided.Add(1)
 }
 
 // maxBorn is how many tasks that have not acted are kept in mind before those
@@ -183,7 +182,6 @@ func (r *Registry) succeed(t *Task, e *Exec, tid int) {
 func (r *Registry) drop(t *Task) *Exec {
 	e := t.Exec
 	t.Exec = nil
-	r.undecided.Add(-1)
 	execs := t.group.execs
 	for i, x := range execs {
 		if x == t {

@@ -101,9 +101,7 @@ type Registry struct {
 	ready  []*Decision // not yet handed out
 	died   func(*Task)
 	roll   roll
-	// undecided is how many execs are not decided.
-	undecided atomic.Int32
-	buf       []byte
+	buf    []byte
 }
 
 // maxDead is how many dead tasks are remembered, for children of which nothing
@@ -161,7 +159,7 @@ func (r *Registry) Known(tid int) *Task {
 
 // Current returns the task that makes a system call now, and registers it if
 // it is new. It calls f for each exec of which it shows now that it has
-// succeeded, before any of these tasks can be asked for.
+// succeeded, before any of these tasks can be asked for: f must not wait.
 func (r *Registry) Current(tid int, f func(*Decision)) (t *Task, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -185,10 +183,6 @@ func (r *Registry) Current(tid int, f func(*Decision)) (t *Task, err error) {
 	r.handOut(f)
 	return t, err
 }
-
-// Deciding tells whether some task may have begun another program since it was
-// last looked for.
-func (r *Registry) Deciding() bool { return r.undecided.Load() > 0 }
 
 // handOut calls f for each exec that has been decided.
 func (r *Registry) handOut(f func(*Decision)) {

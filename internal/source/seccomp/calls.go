@@ -5,10 +5,13 @@ package seccomp
 
 import (
 	"bytes"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"quixote-export/internal/derive"
 	"quixote-export/internal/ledger"
+	"quixote-export/internal/record"
 	"quixote-export/internal/recorder"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
@@ -20,6 +23,16 @@ type calls struct {
 	*recorder.Recorder
 	clock *clock
 	wall  bool // records carry the wall-clock time
+
+	owing atomic.Bool // something is owed
+	debts sync.Mutex  // guards owed
+	owed  []debt
+}
+
+// debt is events that come before any that is recorded later.
+type debt struct {
+	head   tsem.Event
+	events []derive.Event
 }
 
 func newCalls(contextID uint64, wall bool, l *ledger.Ledger) *calls {
@@ -45,7 +58,47 @@ func (r *calls) record(e tsem.Event, events []derive.Event) {
 	}
 	r.Lock()
 	defer r.Unlock()
+	r.settle()
 	r.add(e, events)
+}
+
+// owe notes events that are to be recorded next. It does not wait, so others
+// may be kept from going on meanwhile; pay follows.
+func (r *calls) owe(e tsem.Event, events []derive.Event) {
+	r.debts.Lock()
+	defer r.debts.Unlock()
+	r.owed = append(r.owed, debt{e, events})
+	r.owing.Store(true)
+}
+
+// pay records what is owed.
+func (r *calls) pay() {
+	if r.owing.Load() {
+		r.Lock()
+		defer r.Unlock()
+		r.settle()
+	}
+}
+
+// settle is pay with the order held.
+func (r *calls) settle() {
+	if !r.owing.Load() {
+		return
+	}
+	r.debts.Lock()
+	owed := r.owed
+	r.owed = nil
+	r.owing.Store(false)
+	r.debts.Unlock()
+	for _, d := range owed {
+		r.add(d.head, d.events)
+	}
+}
+
+// Lost is that of the recorder, behind what is owed.
+func (r *calls) Lost(cause record.Cause, n uint64, known bool) {
+	r.pay()
+	r.Recorder.Lost(cause, n, known)
 }
 
 // recordIf records only if let, which lets the task go on, says that it did.
@@ -58,6 +111,7 @@ func (r *calls) recordIf(let, valid func() bool, e tsem.Event, events []derive.E
 	}
 	r.Lock()
 	defer r.Unlock()
+	r.settle()
 	for i := range events {
 		r.fill(&e, &events[i])
 		if r.Offer(&e) {

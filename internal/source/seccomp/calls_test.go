@@ -6,8 +6,10 @@ package seccomp
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 	"testing"
 
 	"quixote-export/internal/derive"
@@ -138,5 +140,51 @@ func TestCallsWithMoreEventsThanThereIsRoomFor(t *testing.T) {
 	}
 	if !<-done || l.LastNumber() != 40 {
 		t.Errorf("recorded up to %d", l.LastNumber())
+	}
+}
+
+// What is owed comes before what is recorded later, whoever records it, and to
+// owe it does not wait for room.
+func TestCallsPayFirst(t *testing.T) {
+	l := newLedger(t, os.Getpagesize())
+	r := newCalls(1, false, l)
+	event := func(pid int) tsem.Event { return head(&task.Task{TID: pid}, &tsem.COE{}) }
+	for r.Roomy() {
+		r.record(event(0), openEvent())
+	}
+	r.owe(event(1), openEvent())
+	r.owe(event(2), openEvent())
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		r.recordIf(yes, yes, event(3), openEvent())
+		r.owe(event(4), openEvent())
+		r.Lost(record.CauseNotDerived, 0, false)
+		r.owe(event(5), openEvent())
+		r.pay()
+		r.pay()
+		r.End(io.EOF)
+	}()
+	var got []string
+	var p tsem.Parser
+	for {
+		b, err := r.Next(context.Background())
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b.Len() {
+			if rec, err := p.Parse(b.Record(i)); err == nil && rec.Kind == tsem.KindLost {
+				got = append(got, "lost")
+			} else if err == nil && rec.Event.PID != 0 {
+				got = append(got, fmt.Sprint(rec.Event.PID))
+			}
+		}
+	}
+	<-done
+	if want := "1 2 3 4 lost 5"; strings.Join(got, " ") != want {
+		t.Errorf("recorded %v, want %s", got, want)
 	}
 }

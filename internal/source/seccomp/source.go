@@ -271,7 +271,8 @@ func (s *Source) tellLate() {
 func (s *Source) decideExecs() {
 	s.lateMu.Lock()
 	defer s.lateMu.Unlock()
-	s.shared.Tasks.Undecided(func(d *task.Decision) { s.recordMappings(s.late, d) })
+	s.shared.Tasks.Undecided(func(d *task.Decision) { s.oweMappings(s.late, d) })
+	s.rec.pay()
 }
 
 // tellArrivals records what calls have made whose success only a new descriptor
@@ -313,8 +314,9 @@ func (s *Source) awaitArrival(by *derive.Deriver, t *task.Task) {
 	}
 }
 
-// recordMappings records what the kernel has mapped for an exec.
-func (s *Source) recordMappings(by *derive.Deriver, d *task.Decision) {
+// oweMappings has what the kernel has mapped for an exec recorded next. The
+// tasks are held meanwhile, so nothing is waited for.
+func (s *Source) oweMappings(by *derive.Deriver, d *task.Decision) {
 	if len(d.Exec.Mappings) == 0 {
 		return
 	}
@@ -323,7 +325,7 @@ func (s *Source) recordMappings(by *derive.Deriver, d *task.Decision) {
 		events[i] = derive.Event{Type: tsem.MmapFile, Cell: &d.Exec.Mappings[i]}
 	}
 	coe := by.Executed(d.Task)
-	s.rec.record(head(d.Task, &coe), events)
+	s.rec.owe(head(d.Task, &coe), events)
 }
 
 func (s *Source) deriveOptions() derive.Options {

@@ -285,16 +285,15 @@ func (w *worker) lock(t *task.Task) bool {
 }
 
 // current finds the task that makes the call. Execs that show now to have
-// succeeded are recorded; for that there should be room before the tasks are
-// held.
+// succeeded are recorded, but not while the tasks are held: there may be no
+// room, and who records nothing need not wait for that.
 func (w *worker) current() (*task.Task, error) {
 	s := w.p.s
-	if s.shared.Tasks.Deciding() {
-		w.writing(s.rec.WaitForRoom)
+	t, err := s.shared.Tasks.Current(int(w.n.TID), func(d *task.Decision) { s.oweMappings(w.deriver, d) })
+	if s.rec.owing.Load() {
+		w.writing(s.rec.pay)
 	}
-	return s.shared.Tasks.Current(int(w.n.TID), func(d *task.Decision) {
-		w.writing(func() { s.recordMappings(w.deriver, d) })
-	})
+	return t, err
 }
 
 // writing calls f, which may have to wait for the outputs.
