@@ -46,12 +46,37 @@ func forEverybody(s *scene) {
 	s.do(os.Chmod(s.dir, 0o777))
 }
 
+// inGroups makes a thread a member of n groups from first on, and nobody.
+func inGroups(first, n uint32) func(string) (int, error) {
+	return func(dir string) (int, error) {
+		groups := make([]uint32, n)
+		for i := range groups {
+			groups[i] = first + uint32(i)
+		}
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(n), uintptr(unsafe.Pointer(&groups[0])), 0); errno != 0 {
+			return -1, errno
+		}
+		return asNobody(dir)
+	}
+}
+
+// forGroup prepares a file f that the members of a group may read.
+func forGroup(gid int) func(*scene) {
+	return func(s *scene) {
+		s.write("f", "for a group", 0o640)
+		s.do(os.Chown(s.path("f"), 0, gid))
+	}
+}
+
 // The last call of each is the act's own: opening f, or making n.
 var credentialActs = []act{
 	{name: "real, effective, saved", prepare: forEverybody, before: credential([4]uintptr{unix.SYS_SETRESUID, 11, 12, 13}), do: opens("f", 0, 0), want: opensF(0),
 		coe: func(_ *scene, c *tsem.COE) { c.UID, c.EUID, c.SUID, c.FSUID, c.CapEff = 11, 12, 13, 12, 0 }},
 	{name: "groups", prepare: forEverybody, before: credential([4]uintptr{unix.SYS_SETRESGID, 21, 22, 23}), do: opens("f", 0, 0), want: opensF(0),
 		coe: func(_ *scene, c *tsem.COE) { c.GID, c.EGID, c.SGID, c.FSGID = 21, 22, 23, 22 }},
+	{name: "three thousand groups", prepare: forGroup(2_000_002_999), before: inGroups(2_000_000_000, 3000), do: opens("f", 0, 0), want: opensF(0), coe: nobodyCOE},
+	{name: "as many groups as there can be", prepare: forGroup(2_000_065_535), before: inGroups(2_000_000_000, 65536), do: opens("f", 0, 0), want: opensF(0), coe: nobodyCOE},
+	{name: "none of as many groups as there can be", prepare: forGroup(1), before: inGroups(2_000_000_000, 65536), do: opens("f", 0, 0), errno: unix.EACCES, want: none},
 	{name: "file system ids", prepare: forEverybody,
 		before: credential([4]uintptr{unix.SYS_SETFSGID, 32}, [4]uintptr{unix.SYS_SETFSUID, 31}), do: opens("f", 0, 0), want: opensF(0),
 		coe: func(_ *scene, c *tsem.COE) {

@@ -41,3 +41,30 @@ func ReadProc(tid int, name string, buf []byte) ([]byte, error) {
 	}
 	return buf[:n], nil
 }
+
+// ReadStatus reads all of the file status of task tid, into buf or, where that
+// has not the room, elsewhere: each of 65,536 groups can take eleven bytes.
+func ReadStatus(tid int, buf []byte) ([]byte, error) {
+	fd, err := unix.Open(ProcPath(tid, "status"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	return ReadWhole(fd, buf)
+}
+
+// ReadWhole is ReadStatus for a file that is open.
+func ReadWhole(fd int, buf []byte) ([]byte, error) {
+	for {
+		n, err := unix.Pread(fd, buf, 0)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, err
+		case n < len(buf):
+			return buf[:n], nil
+		default:
+			buf = make([]byte, 16*len(buf))
+		}
+	}
+}

@@ -40,7 +40,7 @@ const (
 // ReadDetails reads the details of task tid. An error means that there is none.
 func ReadDetails(tid int) (d Details, err error) {
 	buf := make([]byte, 4096)
-	b, err := kernel.ReadProc(tid, "status", buf)
+	b, err := kernel.ReadStatus(tid, buf)
 	if err != nil {
 		return d, err
 	}

@@ -86,7 +86,7 @@ func FirstFor(tid, other int) bool {
 
 // numbers is what a task is called in each pid namespace from ours inwards.
 func numbers(tid int) (n []int) {
-	b, err := kernel.ReadProc(tid, "status", make([]byte, 4096))
+	b, err := kernel.ReadStatus(tid, make([]byte, 4096))
 	if err != nil {
 		return nil
 	}

@@ -30,7 +30,7 @@ var errStatus = errors.New("not in the form of /proc/PID/status")
 
 // ReadStatus reads the status of task tid. s keeps its storage.
 func (s *Status) ReadStatus(tid int, buf []byte) error {
-	b, err := kernel.ReadProc(tid, "status", buf)
+	b, err := kernel.ReadStatus(tid, buf)
 	if err != nil {
 		return err
 	}

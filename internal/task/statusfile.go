@@ -25,13 +25,13 @@ type statusFile struct {
 // the file is opened anew each time.
 const maxStatusFile = 2048
 
-// read reads the status of task tid into buf.
+// read reads the status of task tid, into buf if that has the room.
 func (f *statusFile) read(tid int, buf []byte) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.open && f.tid == tid {
-		if n, err := unix.Pread(f.fd, buf, 0); err == nil {
-			return buf[:n], nil
+		if b, err := kernel.ReadWhole(f.fd, buf); err == nil {
+			return b, nil
 		}
 	}
 	f.drop()
@@ -39,19 +39,13 @@ func (f *statusFile) read(tid int, buf []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := unix.Pread(fd, buf, 0)
-	for err == unix.EINTR {
-		n, err = unix.Pread(fd, buf, 0)
-	}
+	b, err := kernel.ReadWhole(fd, buf)
 	if err != nil || fd > maxStatusFile {
 		unix.Close(fd)
 	} else {
 		f.open, f.fd, f.tid = true, fd, tid
 	}
-	if err != nil {
-		return nil, err
-	}
-	return buf[:n], nil
+	return b, err
 }
 
 // close gives the descriptor up.
