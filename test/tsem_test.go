@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"quixote-export/internal/source/tsem/standin"
 	"quixote-export/tsem"
@@ -86,6 +87,20 @@ func madeUp(context uint64, first, n int) (records [][]byte) {
 	return records
 }
 
+// runBounded runs a command that must not hang.
+func runBounded(t *testing.T, c *exec.Cmd) {
+	t.Helper()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hung := time.AfterFunc(2*time.Minute, func() {
+		t.Errorf("%q hangs", c.Args)
+		c.Process.Kill()
+	})
+	defer hung.Stop()
+	c.Wait()
+}
+
 // watchTSEM runs the program on a stand-in, and returns what it has written and
 // said, and its status.
 func watchTSEM(t *testing.T, p *standin.Plane, flags []string, command ...string) (out []byte, said string, status int) {
@@ -99,7 +114,7 @@ func watchTSEM(t *testing.T, p *standin.Plane, flags []string, command ...string
 	c.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	var errs bytes.Buffer
 	c.Stderr = &errs
-	c.Run()
+	runBounded(t, c)
 	out, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
@@ -153,6 +168,21 @@ func TestTSEMNumberOfTheContext(t *testing.T) {
 	}
 }
 
+// answers is a kernel's answer to every command.
+func answers(errno syscall.Errno) func(string) syscall.Errno {
+	return func(string) syscall.Errno { return errno }
+}
+
+// opening is a kernel's answer to who opens a file.
+func opening(file string, errno syscall.Errno) func(string, int) syscall.Errno {
+	return func(name string, _ int) syscall.Errno {
+		if name == file {
+			return errno
+		}
+		return 0
+	}
+}
+
 // What the kernel refuses ends in one line with the cause, at once.
 func TestTSEMRefused(t *testing.T) {
 	for _, row := range []struct {
@@ -168,15 +198,30 @@ func TestTSEMRefused(t *testing.T) {
 		{"crash by digest", standin.Options{}, []string{"-h", "hmac(sha256)"}, []string{"true"}, 125, "unknown digest"},
 		{"model that breaks the command", standin.Options{}, []string{"-M", "a b"}, []string{"true"}, 125, "no blanks"},
 		{"model that is too long", standin.Options{}, []string{"-M", strings.Repeat("m", 100)}, []string{"true"}, 125, "too long"},
-		{"no memory", standin.Options{Wrote: func(string) syscall.Errno { return syscall.ENOMEM }}, nil, []string{"true"}, 125, "cannot allocate memory"},
-		{"no access", standin.Options{Wrote: func(string) syscall.Errno { return syscall.EACCES }}, nil, []string{"true"}, 125, "CAP_MAC_ADMIN"},
+		{"command with -M", standin.Options{Wrote: answers(syscall.EINVAL)}, []string{"-M", "m"}, []string{"true"}, 125, `does not take the command "export nsref=initial digest=sha256 model=m": invalid argument`},
+		{"command", standin.Options{Wrote: answers(syscall.EINVAL)}, nil, []string{"true"}, 125, `does not take the command "export nsref=initial digest=sha256": invalid argument`},
+		{"command, with a bad address", standin.Options{Wrote: answers(syscall.EFAULT)}, nil, []string{"true"}, 125, "bad address"},
+		{"no memory", standin.Options{Wrote: answers(syscall.ENOMEM)}, nil, []string{"true"}, 125, "cannot allocate memory"},
+		{"no access by the write", standin.Options{Wrote: answers(syscall.EACCES)}, nil, []string{"true"}, 125, "CAP_MAC_ADMIN"},
+		{"an error without its sign", standin.Options{Takes: 12}, nil, []string{"true"}, 125, "it takes 12 bytes of 35"},
+		{"no access to control", standin.Options{Opened: opening("control", syscall.EACCES)}, nil, []string{"true"}, 125, "no access to"},
+		{"control is not for us", standin.Options{Opened: opening("control", syscall.EPERM)}, nil, []string{"true"}, 125, "no access to"},
+		{"no control", standin.Options{Opened: opening("control", syscall.ENOENT)}, nil, []string{"true"}, 125, "there is no control plane"},
+		{"no capability for id", standin.Options{Opened: opening("id", syscall.EPERM)}, nil, []string{"true"}, 125, "id: operation not permitted"},
+		{"sealed id", standin.Options{Opened: opening("id", syscall.EACCES)}, nil, []string{"true"}, 125, "id: permission denied"},
+		{"no id for anybody", standin.Options{Opened: opening("id", syscall.ENOENT)}, nil, []string{"true"}, 125, "no safe way"},
+		{"no access to the stream", standin.Options{Opened: opening("stream", syscall.EACCES)}, nil, []string{"true"}, 125, "cannot open the stream"},
+		{"no access to the stream, newer", standin.Options{Newer: true, Opened: opening("stream", syscall.EACCES)}, nil, []string{"true"}, 125, "cannot open the stream"},
+		{"no stream", standin.Options{Opened: opening("stream", syscall.ENOENT)}, nil, []string{"true"}, 125, "cannot open the stream"},
 		{"no such program", standin.Options{}, nil, []string{"/nosuch/program"}, 127, "cannot run /nosuch/program"},
 		{"no program", standin.Options{}, nil, []string{"/etc/passwd"}, 126, "cannot run /etc/passwd"},
 		{"not active", standin.Options{LSM: "capability,landlock"}, []string{"--source", "tsem"}, []string{"true"}, 125, "has no TSEM, or it is not active"},
 		{"no root export", standin.Options{}, []string{"-R"}, nil, 125, "tsem_mode=root_export_only"},
 		{"no root export, newer", standin.Options{Newer: true}, []string{"-R"}, nil, 125, "tsem_mode=root_export_only"},
+		{"root export from within a context", standin.Options{Newer: true, RootExport: true, Opened: opening("aggregate", syscall.EACCES)}, []string{"-R"}, nil, 125, "in a context of the kernel's itself"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			p := tsemPlane(t, row.options)
 			out, said, status := watchTSEM(t, p, row.flags, row.command...)
 			if status != row.status || !strings.Contains(said, row.said) || strings.Count(said, "\n") != 1 || len(out) != 0 {

@@ -66,7 +66,11 @@ func statsTable(s export.Summary) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%10s  %s\n", "events", "type")
 	for _, row := range s.ByType {
-		fmt.Fprintf(&b, "%10d  %s\n", row.Count, row.Type)
+		name := row.Type.String()
+		if name == "" {
+			name = "(unknown)" // of a kernel that is newer than this program
+		}
+		fmt.Fprintf(&b, "%10d  %s\n", row.Count, name)
 	}
 	fmt.Fprintf(&b, "%10d  %s\n", s.Events, "all")
 	return b.String()

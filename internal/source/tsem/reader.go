@@ -260,7 +260,12 @@ func (r *reader) drain() error {
 		room, err = r.next(room)
 		switch {
 		case err == unix.ENODATA:
-			r.empty, r.failing = 0, time.Time{}
+			r.failing = time.Time{}
+			// Before the end the kernel is asked twice.
+			if r.empty++; r.ending && r.empty < maxEmpty && queued(r.fd) {
+				continue
+			}
+			r.empty = 0
 			return nil
 		case err != nil:
 			if err := r.tryAgain(err); err != nil {

@@ -342,7 +342,7 @@ func (s *Source) typeOf(line []byte) tsem.Type {
 
 // unknownType stands for an event of which this version does not know the type,
 // or that has none.
-const unknownType = tsem.NumTypes
+const unknownType = tsem.NumTypes + 1
 
 func isLost(line []byte) bool {
 	const lost = `{"export": {"type": "lost"}`

@@ -4,6 +4,7 @@
 package standin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,7 +188,9 @@ func (c control) Write(_ context.Context, req *fuse.WriteRequest, resp *fuse.Wri
 	if errno := c.p.write(int(req.Pid), req.Data); errno != 0 {
 		return errno
 	}
-	resp.Size = len(req.Data)
+	if resp.Size = len(req.Data); c.p.options.Takes != 0 {
+		resp.Size = c.p.options.Takes
+	}
 	return nil
 }
 
@@ -195,7 +198,7 @@ func (p *Plane) openStream(tid int, _ fuse.OpenFlags) (fs.Handle, error) {
 	if !mayAdmin(tid) {
 		return nil, syscall.EACCES
 	}
-	return &stream{p: p, room: 4096}, nil
+	return &stream{p: p, room: cmp.Or(p.options.Room, 4096)}, nil
 }
 
 // stream is a handle of a stream. What it gives depends on who reads.
@@ -222,16 +225,16 @@ func (s *stream) Read(_ context.Context, req *fuse.ReadRequest, resp *fuse.ReadR
 	}
 	for len(c.queue) > 0 {
 		next := c.queue[0]
-		c.queue = c.queue[1:]
-		c.taken++
+		if !next.stays {
+			c.queue = c.queue[1:]
+			c.taken++
+		}
 		switch {
-		case next.errno != 0:
+		case next.record == nil && next.errno != 0:
 			return next.errno
-		case len(next.record) > s.room:
-			// It is lost; what the next may need is there then.
-			for s.room < len(next.record) {
-				s.room *= 2
-			}
+		case len(next.record) >= s.room:
+			// It is lost. The next one finds a larger room.
+			s.room *= 2
 			continue
 		}
 		s.rest, s.at = next.record, 0

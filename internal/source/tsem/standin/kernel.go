@@ -51,6 +51,11 @@ type Options struct {
 	// Wrote is called with each command before it is looked at; its error is the
 	// answer, unless it is 0.
 	Wrote func(command string) syscall.Errno
+	// Takes is what a write to the control file says that it has taken, where it
+	// is not all.
+	Takes int
+	// Room is what a record must fit into at first: 0 for a page.
+	Room int
 }
 
 // Kernel is the kernel's part.
@@ -82,6 +87,7 @@ type Context struct {
 type item struct {
 	record []byte
 	errno  syscall.Errno
+	stays  bool // for every later read
 }
 
 func newKernel(o Options) *Kernel {
@@ -111,6 +117,9 @@ func (c *Context) Push(records ...[]byte) {
 
 // Fail queues a read that fails. Errno 0: one that gives nothing.
 func (c *Context) Fail(errno syscall.Errno) { c.push([]item{{errno: errno}}) }
+
+// FailForEver is Fail for every read from there on.
+func (c *Context) FailForEver(errno syscall.Errno) { c.push([]item{{errno: errno, stays: true}}) }
 
 func (c *Context) push(items []item) {
 	c.k.mu.Lock()
