@@ -4,6 +4,7 @@
 package test
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -285,7 +286,7 @@ func TestTSEMKilled(t *testing.T) {
 func TestTSEMManyRecords(t *testing.T) {
 	t.Parallel()
 	const n = 200_000
-	p := tsemPlane(t, standin.Options{Created: func(c *standin.Context) { c.Push(madeUp(1, 1, n)...) }})
+	p := tsemPlane(t, standin.Options{Created: func(c *standin.Context) { c.Feed(n, maker(1, 1)) }})
 	output := filepath.Join(openDir(t), "out.exp")
 	c := exec.Command(exportProgram(t), "--securityfs", p.Dir, "-X", "--stats", "-o", output, "--", "true")
 	var said bytes.Buffer
@@ -294,12 +295,14 @@ func TestTSEMManyRecords(t *testing.T) {
 	if status := c.ProcessState.ExitCode(); status != 0 || !strings.Contains(said.String(), "200000 events") || !strings.Contains(said.String(), "nothing lost") {
 		t.Errorf("status %d, said %q", status, &said)
 	}
-	out, err := os.ReadFile(output)
+	file, err := os.Open(output)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer file.Close()
 	number := 0
-	for line := range bytes.Lines(out) {
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		line := lines.Bytes()
 		if !bytes.Contains(line, []byte(`"event": {`)) {
 			continue
 		}
@@ -590,15 +593,8 @@ func TestTSEMRootEnds(t *testing.T) {
 	p := tsemPlane(t, standin.Options{RootExport: true})
 	root := p.Kernel.Root()
 	root.Push(madeUp(0, 1, 300)...)
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		t.Fatal(err)
-	}
-	for n := range 100_000 {
-		line := madeUp(0, 301+n, 1)[0]
-		at := fmt.Appendf(nil, `"ts": "%d"`, now.Nano()+3600e9)
-		root.Push(regexp.MustCompile(`"ts": "[0-9]+"`).ReplaceAll(line, at))
-	}
+	later, stamp := maker(0, 301), regexp.MustCompile(`"ts": "[0-9]+"`)
+	root.Feed(100_000, func() []byte { return stamp.ReplaceAll(later(), []byte(`"ts": "18000000000000000000"`)) })
 	out, said, status := watchTSEM(t, p, []string{"-R", "--no-markers"})
 	if got, _ := eventNumbers(t, out); status != 0 || said != "" || len(got) < 300 || len(got) > 1000 || !bytes.HasPrefix(out, bytes.Join(madeUp(0, 1, 300), nil)) {
 		t.Errorf("status %d, said %q, %d events", status, said, len(got))

@@ -76,15 +76,24 @@ func kernelRecords(t *testing.T, name string) (records [][]byte) {
 
 // madeUp makes up n records of a context.
 func madeUp(context uint64, first, n int) (records [][]byte) {
-	for i := range n {
+	for next := maker(context, first); n > 0; n-- {
+		records = append(records, next())
+	}
+	return records
+}
+
+// maker makes up records of a context, one after the other.
+func maker(context uint64, first int) func() []byte {
+	i := -1
+	return func() []byte {
+		i++
 		e := tsem.Event{
 			PID: 4711, TNum: 4712, Context: context, Number: uint64(first + i), Process: []byte("made"),
 			TaskID: make(tsem.Digest, 32), PTaskID: make(tsem.Digest, 32), TS: uint64(1000 * (first + i)),
 		}
 		e.SetCell(tsem.TaskKill, &tsem.KillCell{Target: make(tsem.Digest, 32), Sig: uint32(i)})
-		records = append(records, append(e.AppendJSON(nil), '\n'))
+		return append(e.AppendJSON(nil), '\n')
 	}
-	return records
 }
 
 // runBounded runs a command that must not hang.
@@ -93,7 +102,7 @@ func runBounded(t *testing.T, c *exec.Cmd) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	hung := time.AfterFunc(2*time.Minute, func() {
+	hung := time.AfterFunc(8*time.Minute, func() {
 		t.Errorf("%q hangs", c.Args)
 		c.Process.Kill()
 	})

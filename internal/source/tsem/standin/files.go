@@ -224,11 +224,7 @@ func (s *stream) Read(_ context.Context, req *fuse.ReadRequest, resp *fuse.ReadR
 		return syscall.ENODATA
 	}
 	for len(c.queue) > 0 {
-		next := c.queue[0]
-		if !next.stays {
-			c.queue = c.queue[1:]
-			c.taken++
-		}
+		next := c.next()
 		switch {
 		case next.record == nil && next.errno != 0:
 			return next.errno

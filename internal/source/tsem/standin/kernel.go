@@ -88,6 +88,9 @@ type item struct {
 	record []byte
 	errno  syscall.Errno
 	stays  bool // for every later read
+	// left records, the next of which make gives, stand in its place.
+	left int
+	make func() []byte
 }
 
 func newKernel(o Options) *Kernel {
@@ -118,6 +121,27 @@ func (c *Context) Push(records ...[]byte) {
 // Fail queues a read that fails. Errno 0: one that gives nothing.
 func (c *Context) Fail(errno syscall.Errno) { c.push([]item{{errno: errno}}) }
 
+// Feed queues n records that are made when they are read.
+func (c *Context) Feed(n int, make func() []byte) { c.push([]item{{left: n, make: make}}) }
+
+// next takes what the next read gives off the queue.
+func (c *Context) next() item {
+	next := &c.queue[0]
+	if next.make != nil {
+		made := item{record: next.make()}
+		if next.left--; next.left == 0 {
+			c.queue = c.queue[1:]
+		}
+		c.taken++
+		return made
+	}
+	if !next.stays {
+		c.queue = c.queue[1:]
+		c.taken++
+	}
+	return *next
+}
+
 // FailForEver is Fail for every read from there on.
 func (c *Context) FailForEver(errno syscall.Errno) { c.push([]item{{errno: errno, stays: true}}) }
 
@@ -136,7 +160,11 @@ func (c *Context) push(items []item) {
 func (c *Context) Queued() int {
 	c.k.mu.Lock()
 	defer c.k.mu.Unlock()
-	return len(c.queue)
+	n := 0
+	for _, i := range c.queue {
+		n += max(i.left, 1)
+	}
+	return n
 }
 
 // Taken is how many reads have been had.
