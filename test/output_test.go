@@ -228,10 +228,10 @@ var limits = []struct {
 		if err := os.WriteFile(ballast, make([]byte, 600<<10), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return filepath.Join(dir, "out.exp"), nil, func(int) { unix.Mount("", dir, "", unix.MS_REMOUNT, "size=64m") }
+		return filepath.Join(dir, "out.exp"), nil, func(int) { unix.Mount("", dir, "", unix.MS_REMOUNT, "size=1g") }
 	}},
 	{"quota", "disk quota exceeded (raise the quota", func(t *testing.T) (string, []string, func(int)) {
-		dir, _ := looped(t, image(t, openDir(t), 120<<20), "mkfs.btrfs", "-q")
+		dir, _ := looped(t, image(t, openDir(t), 1<<30), "mkfs.btrfs", "-q")
 		btrfs := func(words ...string) {
 			if out, err := exec.Command("btrfs", words...).CombinedOutput(); err != nil {
 				t.Skipf("needs quotas of btrfs: %v: %s", words, out)
@@ -241,12 +241,15 @@ var limits = []struct {
 		btrfs("quota", "enable", dir)
 		btrfs("subvolume", "create", volume)
 		btrfs("qgroup", "limit", "1M", volume)
-		return filepath.Join(volume, "out.exp"), nil, func(int) { btrfs("qgroup", "limit", "60M", volume) }
+		return filepath.Join(volume, "out.exp"), nil, func(int) {
+			btrfs("qgroup", "limit", "800M", volume)
+			btrfs("filesystem", "sync", dir) // or the old limit counts on for a while
+		}
 	}},
 	{"size limit", "file too large (raise the limit with ulimit -f)", func(t *testing.T) (string, []string, func(int)) {
 		need(t, "prlimit")
-		return filepath.Join(openDir(t), "out.exp"), []string{"prlimit", "--fsize=400000:60000000"}, func(pid int) {
-			more := unix.Rlimit{Cur: 60_000_000, Max: 60_000_000}
+		return filepath.Join(openDir(t), "out.exp"), []string{"prlimit", "--fsize=400000:1000000000"}, func(pid int) {
+			more := unix.Rlimit{Cur: 1_000_000_000, Max: 1_000_000_000}
 			if err := unix.Prlimit(pid, unix.RLIMIT_FSIZE, &more, nil); err != nil {
 				t.Error(err)
 			}
