@@ -20,6 +20,8 @@ type connection struct {
 	tls         *tls.Config // nil for a plain connection
 	spool       string      // folder
 	clientID    string      // of the first of several runs at once
+	named       bool        // the user chose it
+	id          *broker.ClientID
 }
 
 // connect reads what the flags refer to and connects to nothing. password is
@@ -42,18 +44,19 @@ func (p *Plan) connectTo(label broker.Label, host, password string) (c *connecti
 		}
 		c.status = status.String()
 	}
-	if c.credentials, err = broker.LoadCredentials(p.MQTT.User, p.MQTT.PasswordFile, password, broker.DefaultPasswordFile); err != nil {
+	secrets, err := p.loadSecrets(password)
+	if err != nil {
 		return nil, err
 	}
+	c.credentials = secrets.credentials
 	if label.Server.Secure() {
-		if c.tls, err = broker.LoadTLS(p.MQTT.CA, p.MQTT.Cert, p.MQTT.Key); err != nil {
-			return nil, err
-		}
+		c.tls = secrets.tls
 	}
 	if c.spool, err = p.spoolFolder(); err != nil {
 		return nil, err
 	}
-	if c.clientID = p.MQTT.ClientID; c.clientID == "" {
+	c.clientID, c.named = p.MQTT.ClientID, p.MQTT.ClientID != ""
+	if !c.named {
 		c.clientID = clientID(host, label.Workload)
 	}
 	return c, nil
@@ -84,18 +87,35 @@ func clientID(host, workload string) string {
 }
 
 // notices are what the user should know of a connection.
-func (c *connection) notices() []string {
+func (c *connection) notices() (lines []string) {
 	if c.credentials.Password != nil && c.tls == nil && !c.label.Server.Local() {
-		return []string{fmt.Sprintf("the MQTT password goes to %s unencrypted: use mqtts:// where the broker can", c.label.Server.Host)}
+		lines = append(lines, fmt.Sprintf("the MQTT password goes to %s unencrypted: use mqtts:// where the broker can", c.label.Server.Host))
 	}
-	return nil
+	if c.named && c.id != nil && c.id.Other != "" {
+		lines = append(lines, fmt.Sprintf("another run uses the client identifier %q with %s, and the broker knows one of a name only: this run is %q", c.id.Other, c.label.Server, c.id.Name))
+	}
+	return lines
 }
 
-// claim takes the spool, and gives a second run at once a name of its own.
+// claim takes the spool and the client identifier. A second run at once gets
+// ones of its own, with its name behind.
 func (c *connection) claim(run string, limit int64) (*broker.Claim, error) {
 	claim, err := broker.TakeSpool(c.spool, c.label, run, limit)
-	if err == nil && !claim.First {
-		c.clientID += "-" + run
+	if err != nil {
+		return nil, err
 	}
-	return claim, err
+	if err := c.identify(run); err != nil {
+		claim.Queue.Close()
+		return nil, err
+	}
+	return claim, nil
+}
+
+// identify takes the client identifier.
+func (c *connection) identify(run string) (err error) {
+	if c.id, err = broker.TakeClientID(c.label.Server, c.clientID, run); err != nil {
+		return err
+	}
+	c.clientID = c.id.Name
+	return nil
 }

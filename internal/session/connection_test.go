@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"quixote-export/internal/broker"
 )
 
 func TestConnection(t *testing.T) {
@@ -57,8 +59,38 @@ func TestConnection(t *testing.T) {
 	if err != nil || again.clientID != "quixote-export-node-c__-run2" {
 		t.Errorf("%s, %v", again.clientID, err)
 	}
-	first.Queue.Close()
-	second.Queue.Close()
+	if len(again.notices()) != 1 {
+		t.Errorf("said %q of a name that nobody chose", again.notices())
+	}
+	// The broker knows no topics of clients.
+	other, err := connected(func(p *Plan) { p.Topic = "other" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	third, err := other.claim("run3", 0)
+	if err != nil || other.clientID != "quixote-export-node-c__-run3" || !third.First {
+		t.Errorf("%s, %v", other.clientID, err)
+	}
+	// A name that somebody chose is missed.
+	chosen, err := connected(func(p *Plan) { p.Topic, p.MQTT.ClientID = "chosen", "quixote-export-node-c__" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	fourth, err := chosen.claim("run4", 0)
+	if err != nil || chosen.clientID != "quixote-export-node-c__-run4" {
+		t.Errorf("%s, %v", chosen.clientID, err)
+	}
+	if lines := chosen.notices(); len(lines) != 2 || !strings.Contains(lines[1], `this run is "quixote-export-node-c__-run4"`) {
+		t.Errorf("said %q", lines)
+	}
+	// One that was given back is free.
+	c.id.Release()
+	if err := c.identify("run5"); err != nil || c.clientID != "quixote-export-node-c__" {
+		t.Errorf("%s, %v", c.clientID, err)
+	}
+	for _, q := range []*broker.Claim{first, second, third, fourth} {
+		q.Queue.Close()
+	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}

@@ -69,6 +69,10 @@ func drainOne(ctx context.Context, p *Plan, l broker.Label, base, password strin
 	if err != nil {
 		return err
 	}
+	if err := c.identify(newUUID()[:8]); err != nil {
+		return errors.Join(err, claim.Queue.Close())
+	}
+	defer c.id.Release()
 	for _, line := range c.notices() {
 		notice(line)
 	}

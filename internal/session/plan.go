@@ -117,6 +117,7 @@ type Plan struct {
 	Topic        string
 	Queue        int // records a flush and message, 0 for the default
 	MQTT         MQTT
+	secrets      *secrets // of MQTT, once they were read
 
 	// How it goes on and ends.
 	Follow  bool // with Root: go on after the accumulated events

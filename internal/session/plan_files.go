@@ -6,12 +6,14 @@ package session
 import (
 	"os"
 
+	"quixote-export/internal/broker"
 	"quixote-export/internal/export"
 	"quixote-export/internal/sink/file"
 )
 
 // CheckFiles looks, without touching them, whether the files that the plan
-// names could be written.
+// names could be written, and reads those of the broker's password and
+// certificates.
 func (p *Plan) CheckFiles() error {
 	output := p.Output
 	if p.Mode == Show {
@@ -24,6 +26,10 @@ func (p *Plan) CheckFiles() error {
 		if err := file.Check(path); err != nil {
 			return err
 		}
+	}
+	if p.Broker != "" && p.Mode != Show || p.Mode == Drain {
+		_, err := p.loadSecrets(os.Getenv(broker.PasswordVariable))
+		return err
 	}
 	return nil
 }

@@ -4,6 +4,7 @@
 package session
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"quixote-export/internal/broker"
 	"quixote-export/internal/export"
 	"quixote-export/internal/record"
 )
@@ -153,6 +155,42 @@ func TestCheckFilesAndSinks(t *testing.T) {
 			t.Errorf("-o %q -d %q: %v", row.output, row.debug, err)
 		}
 	}
+	// What a broker needs is read, once, since it may come from a pipe.
+	t.Setenv(broker.PasswordVariable, "variable")
+	password := filepath.Join(dir, "password")
+	for _, change := range []func(*Plan){
+		func(p *Plan) { p.Broker = "h" },
+		func(p *Plan) { p.Mode = Drain },
+	} {
+		p := &Plan{MQTT: MQTT{PasswordFile: password}}
+		change(p)
+		if err := p.CheckFiles(); err == nil || !strings.Contains(err.Error(), password) {
+			t.Errorf("a password file that is not there: %v", err)
+		}
+		p.MQTT.PasswordFile, p.MQTT.CA = "", bad
+		if err := p.CheckFiles(); err == nil || !strings.Contains(err.Error(), "--ca "+bad) {
+			t.Errorf("a certificate that is not there: %v", err)
+		}
+		p.MQTT.CA = ""
+		if err := p.CheckFiles(); err != nil || string(p.secrets.credentials.Password) != "variable" {
+			t.Errorf("got %+v, %v", p.secrets, err)
+		}
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	write.WriteString("of a pipe\n")
+	write.Close()
+	piped := &Plan{Broker: "h", Topic: "t", MQTT: MQTT{PasswordFile: fmt.Sprintf("/dev/fd/%d", read.Fd())}}
+	if err := piped.CheckFiles(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := piped.connect("h", ""); err != nil || string(c.credentials.Password) != "of a pipe" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+
 	sinks, err := (&Plan{Output: good}).Sinks(os.Stdout, nil)
 	if err != nil || len(sinks) != 1 || sinks[0].Name() != good {
 		t.Errorf("got %v, %v", sinks, err)

@@ -5,11 +5,38 @@ package session
 
 import (
 	"bytes"
+	"crypto/tls"
 	"os"
 	"strconv"
 
 	"quixote-export/internal/broker"
 )
+
+// secrets are the password and the certificates of a plan.
+type secrets struct {
+	credentials broker.Credentials
+	tls         *tls.Config
+}
+
+// loadSecrets reads what the flags name, once: it may be a pipe. password is
+// the value of broker.PasswordVariable.
+func (p *Plan) loadSecrets(password string) (*secrets, error) {
+	if p.secrets != nil {
+		return p.secrets, nil
+	}
+	var (
+		s   secrets
+		err error
+	)
+	if s.credentials, err = broker.LoadCredentials(p.MQTT.User, p.MQTT.PasswordFile, password, broker.DefaultPasswordFile); err != nil {
+		return nil, err
+	}
+	if s.tls, err = broker.LoadTLS(p.MQTT.CA, p.MQTT.Cert, p.MQTT.Key); err != nil {
+		return nil, err
+	}
+	p.secrets = &s
+	return p.secrets, nil
+}
 
 // takePassword takes the password of the broker out of our environment, so
 // that the workload and the watchdog do not inherit it, and out of what others
