@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"quixote-export/internal/mqtt/mqtttest"
 )
@@ -49,20 +50,58 @@ func (s *subscriber) take(n int) []byte {
 	return s.run("-C", fmt.Sprint(n), "-W", "120")
 }
 
-// export runs the program with what is needed to publish to a broker, and
+// publish runs the program with what is needed to publish to a broker, and
 // returns its standard error. status is what it must end with.
 func publish(t *testing.T, dir string, status int, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(exportProgram(t), args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "TSEM_PASSWORD=")
+	return publishWith(t, "", dir, status, args...)
+}
+
+// publishWith is publish with a password in the environment.
+func publishWith(t *testing.T, password, dir string, status int, args ...string) string {
+	t.Helper()
+	cmd := publisher(t, dir, args...)
+	cmd.Env = append(cmd.Env, "TSEM_PASSWORD="+password)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
+	timer := time.AfterFunc(outagePatience, func() { cmd.Process.Kill() })
+	defer timer.Stop()
 	err := cmd.Run()
 	if got := cmd.ProcessState.ExitCode(); got != status {
 		t.Fatalf("status %d (%v), want %d: %s", got, err, status, errs.String())
 	}
 	return errs.String()
+}
+
+func publisher(t *testing.T, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(exportProgram(t), args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	return cmd
+}
+
+// oneLine checks that there is one line, with that text.
+func oneLine(t *testing.T, said, want string) {
+	t.Helper()
+	if strings.Count(said, "\n") != 1 || !strings.Contains(said, want) {
+		t.Errorf("said %q, want one line with %q", said, want)
+	}
+}
+
+// contents is what a file of dir holds.
+func contents(t *testing.T, dir, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func exists(dir, name string) bool {
+	_, err := os.Lstat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // Every byte of the file's lines comes to a subscriber, as a message each.

@@ -74,17 +74,19 @@ func connect(ctx context.Context, o *Options) (net.Conn, error) {
 func greet(conn net.Conn, o *Options, version Version, clean bool) (Limits, error) {
 	// Also when it cannot be written there may be an answer that says why.
 	_, werr := conn.Write(connectPacket(o, version, clean))
-	first, body, err := readPacket(conn)
+	first, body, err := readPacket(conn, packets.Connack<<4)
 	if werr != nil && err != nil && o.tlsError(err) == nil {
 		err = werr
 	}
 	switch {
+	case first == tlsAlert && o.TLS == nil:
+		return Limits{}, o.errorf(Protocol, err, "it answers in TLS (write mqtts://)")
+	case errors.Is(err, errFirst):
+		return Limits{}, o.errorf(Protocol, err, "it does not answer in MQTT: 0x%02x comes first, where CONNACK begins with 0x%02x", first, packets.Connack<<4)
 	case errors.Is(err, errTooLong), errors.Is(err, errLength):
 		return Limits{}, o.errorf(Protocol, err, "it does not answer in MQTT: %s", err)
 	case err != nil:
 		return Limits{}, o.greetError(err)
-	case first != packets.Connack<<4:
-		return Limits{}, o.errorf(Protocol, nil, "it does not answer in MQTT: packet type %d instead of CONNACK", first>>4)
 	}
 	return readConnack(o, version, clean, body)
 }
@@ -106,12 +108,22 @@ func (o *Options) greetError(err error) *Error {
 	return e
 }
 
-// readPacket reads one whole packet, and no byte more.
-func readPacket(r io.Reader) (first byte, body []byte, err error) {
+// tlsAlert is the first byte of what TLS says when it is not spoken to in TLS.
+const tlsAlert = 0x15
+
+// errFirst tells that something else comes than was to come.
+var errFirst = errors.New("it is another packet")
+
+// readPacket reads one whole packet, and no byte more. If want is not 0, of what
+// begins with something else it reads no more than that.
+func readPacket(r io.Reader, want byte) (first byte, body []byte, err error) {
 	b := make([]byte, 1, 64)
 	for {
 		if _, err := io.ReadFull(r, b[len(b)-1:]); err != nil {
 			return 0, nil, err
+		}
+		if want != 0 && b[0] != want {
+			return b[0], nil, errFirst
 		}
 		if len(b) > 1 && b[len(b)-1] < 0x80 || len(b) == 5 {
 			break

@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -256,23 +255,8 @@ func TestMosquittoIsKilledAndRestarted(t *testing.T) {
 	}
 }
 
-// passwords makes a password file in dir.
-func passwords(t *testing.T, dir string) {
-	t.Helper()
-	program, err := exec.LookPath("mosquitto_passwd")
-	if err != nil {
-		t.Skip("mosquitto_passwd is not installed (Debian package mosquitto)")
-	}
-	file := filepath.Join(dir, "passwords")
-	if out, err := exec.Command(program, "-c", "-b", file, "tsem", "secret").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-}
-
 func TestMosquittoWithAPassword(t *testing.T) {
-	dir := t.TempDir()
-	passwords(t, dir)
-	m := mqtttest.New(t, "allow_anonymous false", "password_file "+dir+"/passwords")
+	m := mqtttest.New(t, "allow_anonymous false", "password_file "+mqtttest.Passwords(t, "tsem", "secret"))
 	for _, v := range []mqtt.Version{mqtt.Auto, mqtt.V311, mqtt.V5} {
 		for _, row := range []struct {
 			user, password string

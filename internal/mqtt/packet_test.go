@@ -213,7 +213,7 @@ func FuzzConnack(f *testing.F) {
 		if five {
 			v = V5
 		}
-		_, body, err := readPacket(bytes.NewReader(in))
+		_, body, err := readPacket(bytes.NewReader(in), packets.Connack<<4)
 		if err != nil {
 			return
 		}

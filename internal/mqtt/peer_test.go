@@ -163,7 +163,7 @@ type peer struct {
 // read returns the next packet; false when the client has gone.
 func (p *peer) read() (packets.Packet, bool) {
 	p.conn.SetReadDeadline(time.Now().Add(patience))
-	first, body, err := readPacket(p.conn)
+	first, body, err := readPacket(p.conn, 0)
 	if err != nil {
 		if isTimeout(err) {
 			p.t.Error("the client sends nothing")

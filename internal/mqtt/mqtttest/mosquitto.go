@@ -74,6 +74,20 @@ func New(t testing.TB, config ...string) *Mosquitto {
 	return m
 }
 
+// Passwords makes a password file for mosquitto.
+func Passwords(t testing.TB, user, password string) (file string) {
+	t.Helper()
+	program, err := exec.LookPath("mosquitto_passwd")
+	if err != nil {
+		t.Skip("mosquitto_passwd is not installed (Debian package mosquitto)")
+	}
+	file = filepath.Join(t.TempDir(), "passwords")
+	if out, err := exec.Command(program, "-c", "-b", file, user, password).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return file
+}
+
 func freePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
