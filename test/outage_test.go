@@ -24,14 +24,13 @@ import (
 // outagePatience is how long a test waits for what must come.
 const outagePatience = 3 * time.Minute
 
-// opener is a workload that opens a file n times; with n 0 until a file called
-// enough is there, slowly.
+// opener is a workload that opens a file n times, and if n is not positive then
+// goes on slowly until a file called enough is there.
 const opener = `import os, sys, time
 n = int(sys.argv[1])
-while n > 0:
-    n -= 1
+for i in range(abs(n)):
     os.close(os.open("f", 0))
-if sys.argv[1] == "0":
+if n <= 0:
     while not os.path.exists("enough"):
         os.close(os.open("f", 0))
         time.sleep(0.001)
@@ -165,7 +164,8 @@ func TestBrokerGetsEveryByte(t *testing.T) {
 }
 
 // listen has a subscriber with a persistent session write what comes to a file.
-func listen(t *testing.T, m *mqtttest.Mosquitto, dir string) (path string) {
+// It returns when that is subscribed.
+func listen(t *testing.T, m *mqtttest.Mosquitto, dir string, more ...string) (path string) {
 	t.Helper()
 	need(t, "mosquitto_sub", "mosquitto_pub")
 	path = filepath.Join(dir, "came")
@@ -175,7 +175,11 @@ func listen(t *testing.T, m *mqtttest.Mosquitto, dir string) (path string) {
 	}
 	defer out.Close()
 	host, port, _ := net.SplitHostPort(m.Address)
-	cmd := exec.Command("mosquitto_sub", "-h", host, "-p", port, "-i", "subscriber", "-c", "-q", "1", "-t", "test")
+	args := append([]string{"-h", host, "-p", port, "-i", "subscriber", "-c", "-q", "1", "-t", "test/#"}, more...)
+	if text, err := exec.Command("mosquitto_sub", append(args, "-E")...).CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_sub: %v: %s", err, text)
+	}
+	cmd := exec.Command("mosquitto_sub", args...)
 	cmd.Stdout = out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -311,14 +315,7 @@ func TestFullSpoolDoesNotHoldUpTheEnd(t *testing.T) {
 	m.Stop()
 	dir := openDir(t)
 	r := beginExport(t, dir, 1_000_000, nil, "-b", m.Address, "-t", "test", "--offline-start", "--spool-limit", "16M", "--drain", "100ms")
-	until(t, "the spool is full", func() bool {
-		segments, _ := filepath.Glob(filepath.Join(dir, "spool", "*", "*"))
-		all := int64(0)
-		for _, path := range segments {
-			all += size(path)
-		}
-		return all > 14<<20
-	})
+	fullSpool(t, dir)
 	r.cmd.Process.Signal(unix.SIGTERM)
 	select {
 	case <-r.done:

@@ -20,7 +20,7 @@ type output struct {
 	failed func(sink string, err error)
 
 	context uint64 // of the last batch
-	last    uint64 // number of the last event the sink took
+	last    uint64 // number of the last event the sink took, or was told of
 	events  uint64 // taken
 	part    part
 	started bool // the start marker was taken, or there is none
@@ -90,6 +90,9 @@ func (o *output) catchUp() (record.Cause, error) {
 	if o.gap.open() {
 		if cause, err := o.tell(o.lost(o.gap, o.sink.Name())); err != nil {
 			return cause, err
+		}
+		if !o.gap.unknown {
+			o.last += o.gap.events // another gap may follow at once
 		}
 		o.gap = gap{}
 	}

@@ -106,7 +106,7 @@ func TestReopenAfterAFailure(t *testing.T) {
 	e.Run(t.Context(), source)
 	s := e.Finish(0)
 	got := append(m.old, m.text.String())
-	if len(got) != 2 || brief(t, got[0]) != "start 1 2" || brief(t, got[1]) != "start lost(2+3 output_full m) lost(2+ sync_error m) 6 end(1 lost= status=0)" {
+	if len(got) != 2 || brief(t, got[0]) != "start 1 2" || brief(t, got[1]) != "start lost(2+3 output_full m) lost(5+ sync_error m) 6 end(1 lost= status=0)" {
 		t.Errorf("%d parts: %s, %s", len(got), brief(t, got[0]), brief(t, got[len(got)-1]))
 	}
 	if got := s.Losses().String(); got != "3 output_full, an unknown number sync_error" {

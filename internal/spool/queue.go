@@ -203,6 +203,17 @@ func (q *Queue) Bytes() int64 {
 	return q.bytes
 }
 
+// Room returns how many bytes may still be written.
+func (q *Queue) Room() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	bytes := q.bytes
+	if n := len(q.segments); n > 0 && q.head == q.next {
+		bytes -= q.segments[n-1].size // it gives way
+	}
+	return q.limit - bytes
+}
+
 // Damage tells what was lost so far: what Open found, and what Next skipped.
 func (q *Queue) Damage() Damage {
 	q.mu.Lock()

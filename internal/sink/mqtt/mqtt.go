@@ -84,6 +84,7 @@ type Sink struct {
 	spooled bool      // the queue is the beginning of the spool, and new records go there
 	reading reading   // of the spool
 	status  string    // exit status of the workload
+	drops   drops     // with Options.Drop
 	wrote   bool      // Write was called
 	newest  place     // of the events that Write was given, under QoS 0
 	until   time.Time // when waiting ends, zero as long as the run goes on
@@ -148,7 +149,10 @@ func (s *Sink) take(b *record.Batch) (taken int, err error) {
 		if i == b.Len() {
 			return i, nil
 		}
-		err := s.spill()
+		err := s.drops.check(s, b)
+		if err == nil {
+			err = s.spill()
+		}
 		if err == nil {
 			err = s.append(b, i)
 		}
@@ -161,6 +165,13 @@ func (s *Sink) take(b *record.Batch) (taken int, err error) {
 		}
 		s.await(time.Second) // also others make room on a disk
 	}
+}
+
+// Last tells that the last records of the run come.
+func (s *Sink) Last() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drops.last = true
 }
 
 // Flush returns when everything is acknowledged, or safe in the spool.

@@ -5,6 +5,7 @@ package mqtt
 
 import (
 	"errors"
+	"fmt"
 
 	"quixote-export/internal/record"
 	"quixote-export/internal/spool"
@@ -152,6 +153,35 @@ func (s *Sink) lastPlace() place {
 		return place{}
 	}
 	return placeOf(s.queue.line(s.queue.n - 1))
+}
+
+const (
+	// keepRoom is what records leave of the spool for those that end a stream.
+	keepRoom = 64 << 10
+	// resumeRoom is the room there must be before a spool that was full takes
+	// records again. Otherwise it would fill up with records of loss.
+	resumeRoom = 512 << 10
+)
+
+// drops decides which records are dropped for want of room in the spool.
+type drops struct {
+	full bool // the last record was
+	last bool // the last records of the run come
+}
+
+// check is an error if a batch, or a part of it, is to be dropped.
+func (d *drops) check(s *Sink, b *record.Batch) error {
+	if !s.options.Drop || d.last {
+		return nil
+	}
+	room, need := s.options.Spool.Room(), int64(len(b.Buf)+s.queue.bytes+keepRoom)
+	if d.full {
+		need = max(need, resumeRoom)
+	}
+	if d.full = room < need; d.full {
+		return fmt.Errorf("cannot write to the spool %s: %w", s.options.Path, spool.ErrFull)
+	}
+	return nil
 }
 
 func isFull(err error) bool {
