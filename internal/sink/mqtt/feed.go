@@ -27,6 +27,15 @@ func (f *feed) Next(limit int) (mqtt.Message, bool) {
 	if s.spooled && q.n-q.given < batch {
 		s.refill()
 	}
+	if s.given < len(s.notes) {
+		next := &s.notes[s.given]
+		if next.at <= s.position(q.given) {
+			s.given++
+			s.parts = append(s.parts, aNote)
+			return mqtt.Message{Topic: s.topicOf(next.text), Payload: next.text[:len(next.text)-1]}, true
+		}
+		batch = min(batch, int(next.at-s.position(q.given)))
+	}
 	if q.given == q.n {
 		return mqtt.Message{}, false
 	}
@@ -41,35 +50,48 @@ func (f *feed) Next(limit int) (mqtt.Message, bool) {
 	return mqtt.Message{Topic: topic, Payload: text}, true
 }
 
+// aNote is among the parts a message that is no part of the queue.
+const aNote = -1
+
 // Settled takes the oldest messages away.
 func (f *feed) Settled(n int, err error) {
 	s := (*Sink)(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	records := 0
 	for _, part := range s.parts[:n] {
-		records += part
+		switch {
+		case part == aNote && err != nil:
+			s.losses.total.AddUnknown(refusalCause(err))
+			fallthrough
+		case part == aNote:
+			s.notes = s.notes[1:]
+			s.given--
+		case err != nil:
+			s.lose(part, refusalCause(err))
+			fallthrough
+		default:
+			s.settled += uint64(part)
+		}
 	}
 	s.parts = s.parts[:copy(s.parts, s.parts[n:])]
 	if err != nil {
-		for i := range records {
-			s.losses.add(s.queue.line(i), refusalCause(err))
-		}
 		s.refused(err)
-	}
-	s.queue.pop(records)
-	if s.spooled {
-		s.reading.acked += records
-		if s.reading.acked >= ackEvery {
-			s.acknowledge()
-		}
-	}
-	if err == nil {
+	} else {
 		s.tellLosses() // of the run of refusals before
 	}
+	s.release()
 	s.unspool()
 	s.delivered()
 	s.changed.Broadcast()
+}
+
+// lose counts the records of a message that was refused.
+func (s *Sink) lose(records int, cause record.Cause) {
+	s.beginLoss()
+	first := int(s.settled - s.popped)
+	for i := range records {
+		s.losses.add(s.queue.line(first+i), cause)
+	}
 }
 
 func (s *Sink) topicOf(line []byte) string {

@@ -45,6 +45,7 @@ func (s *Sink) down(err error) {
 	defer s.mu.Unlock()
 	l := &s.link
 	if l.up && s.options.Broker.QoS == 0 {
+		s.beginLoss()
 		s.losses.unconfirmed(s.newest)
 	}
 	l.up = false

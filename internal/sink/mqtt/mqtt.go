@@ -14,8 +14,10 @@
 //   - Write waits only for room in the spool, and with Drop not even for that.
 //     It gives up when the run has ended and the time for draining is over.
 //   - What is lost is counted in Lost, or told by the error of Write. Of what
-//     is lost after Write took it a lost record is in the stream, behind what
-//     Write had taken by then.
+//     is lost after Write took it a lost record is in the stream: of records
+//     that the spool has lost in their place, of those that the broker refuses
+//     behind the messages that were on their way by then. A record that was
+//     refused is kept as long as its lost record is not delivered.
 //   - Held tells what dies with this process: records of the ledger that are in
 //     memory alone. Records that are in no ledger go to the spool at once.
 //   - A broker that is away, and its return, are told of once each, and of one
@@ -77,9 +79,13 @@ type Sink struct {
 	mu      sync.Mutex // guards what follows; the publisher's lock is taken before it
 	changed sync.Cond  // something was settled, or a wait is over
 	queue   *queue
+	popped  uint64 // how many records have left the queue at its end
+	settled uint64 // how many were settled; the queue may keep some of them
 	parts   []int  // records of each message that was given and is not settled
 	pushing bool   // also messages that could be longer go out
 	losses  losses // after records were taken
+	notes   []note // in the order in which they go out
+	given   int    // how many of them, from the oldest, were given
 	link    link
 	spooled bool      // the queue is the beginning of the spool, and new records go there
 	reading reading   // of the spool
@@ -100,12 +106,16 @@ func New(o Options) *Sink {
 		s.topic = o.Topic.String()
 	}
 	s.spooled = o.Spool.Len() > 0
-	s.found(o.Damage)
+	if s.damaged(o.Damage) {
+		// It is at the end of what is there, and so is the record of it.
+		s.losses.put(damage(place{}))
+	}
 	o.Broker.Up, o.Broker.Down = s.up, s.down
 	if o.Status != nil {
 		o.Broker.Greeting, o.Broker.Will = o.Status.greeting(), o.Status.will()
 	}
 	s.publisher = mqtt.New(o.Broker, (*feed)(s))
+	s.keepLosses() // or they are told later
 	return s
 }
 
@@ -274,12 +284,18 @@ func (s *Sink) Close() error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// What was refused is lost and told, wherever the record of that is now.
+	s.pop(int(s.settled - s.popped))
 	s.acknowledge()
-	if s.waiting() > 0 {
+	if s.queue.n > 0 {
 		if err := s.spill(); err != nil {
 			s.loseAll(spoolCause(err))
 			s.options.Notice(fmt.Sprintf("what %s has not acknowledged is lost: %v", s.options.Name, err))
 		}
+	}
+	if err := s.keepLosses(); err != nil {
+		s.options.Notice(fmt.Sprintf("the records of what is lost are missing from the stream to %s: %v", s.options.Name, err))
+		s.notes = nil
 	}
 	s.left = s.waiting()
 	s.closed = true
@@ -319,12 +335,14 @@ func (s *Sink) Waiting() int {
 	return s.waiting()
 }
 
-func (s *Sink) waiting() int {
+func (s *Sink) waiting() (n int) {
 	switch {
 	case s.closed:
 		return s.left
 	case s.spooled:
-		return s.options.Spool.Len() - s.reading.acked
+		n = s.options.Spool.Len() - s.reading.acked
+	default:
+		n = s.queue.n
 	}
-	return s.queue.n
+	return n - int(s.settled-s.popped) + len(s.notes)
 }

@@ -137,14 +137,30 @@ func (s *Sink) acknowledge() {
 	r.acked = 0
 }
 
-// found counts records that the spool has lost.
+// found counts records that the spool has lost behind those that were read.
 func (s *Sink) found(d spool.Damage) {
-	r := &s.reading
-	if d.Records == r.damage.Records && d.Unknown == r.damage.Unknown {
+	before := s.reading.damage.Records
+	if !s.damaged(d) {
 		return
 	}
-	s.losses.damaged(s.lastPlace(), d.Records-r.damage.Records, d.Unknown)
+	for i := range s.notes { // fewer records come before them
+		if n := &s.notes[i]; n.at > s.position(s.queue.n) {
+			n.at -= min(n.at-s.position(s.queue.n), d.Records-before)
+		}
+	}
+	at := s.position(s.queue.n)
+	s.note(damage(s.lastPlace()), at, at)
+}
+
+// damaged counts what the spool has lost; false: nothing new.
+func (s *Sink) damaged(d spool.Damage) bool {
+	r := &s.reading
+	if d.Records == r.damage.Records && d.Unknown == r.damage.Unknown {
+		return false
+	}
+	s.losses.damaged(d.Records-r.damage.Records, d.Unknown)
 	r.damage = d
+	return true
 }
 
 // lastPlace is that of the newest record in the queue.
