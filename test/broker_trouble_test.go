@@ -29,7 +29,9 @@ import (
 func TestBrokersInTrouble(t *testing.T) {
 	needSeccomp(t)
 	t.Parallel() // they take their time, and little of the machine's
-	small := func(t *testing.T) string { return mqtttest.New(t, "allow_anonymous true", "max_packet_size 600").Address }
+	small := func(t *testing.T) string {
+		return mqtttest.New(t, "allow_anonymous true", "max_packet_size 600").Address
+	}
 	memory := func(limits func(*mochi.Capabilities)) func(*testing.T) string {
 		return func(t *testing.T) string { return mqtttest.NewMemory(t, limits).Address }
 	}
