@@ -27,11 +27,7 @@ var lean = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(filepath.Dir(race), "lean", "quixote-export")
-	out, err := exec.Command("go", "build", "-o", path, "quixote-export/cmd/quixote-export").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("cannot build the program: %w: %s", err, out)
-	}
-	return path, nil
+	return path, buildProgram(path)
 })
 
 // flood is a run of the workload flood.

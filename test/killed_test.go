@@ -74,8 +74,8 @@ func quickProgram(t *testing.T) string {
 	t.Helper()
 	needSeccomp(t)
 	path := filepath.Join(openDir(t), "quixote-export")
-	if out, err := exec.Command("go", "build", "-o", path, "quixote-export/cmd/quixote-export").CombinedOutput(); err != nil {
-		t.Fatalf("cannot build the program: %v: %s", err, out)
+	if err := buildProgram(path); err != nil {
+		t.Fatal(err)
 	}
 	return path
 }

@@ -24,10 +24,13 @@ import (
 // Programs are what the root file system of a machine has, as Debian packages;
 // what these depend on comes with them.
 var programs = []string{
-	"acl", "attr", "base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash",
-	"e2fsprogs", "findutils", "fuse3", "gawk", "git", "grep", "gzip", "iproute2", "kmod", "libcap2-bin", "libc-bin", "mount", "procps",
-	"python3", "runc", "sed", "strace", "tar", "util-linux",
+	"acl", "attr", "base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "e2fsprogs", "findutils",
+	"fuse3", "gawk", "gcc", "git", "grep", "gzip", "iproute2", "kmod", "libc-bin", "libc6-dev", "libcap2-bin", "make",
+	"mosquitto", "mosquitto-clients", "mount", "procps", "python3", "runc", "sed", "strace", "tar", "util-linux",
 }
+
+// recipe changes with what is made of the packages below.
+const recipe = 1
 
 // early are the modules that disks and ports need; a kernel that has one of
 // them built in has no file for it.
@@ -156,7 +159,7 @@ func (b *builder) image(series, name, version string) (*Image, error) {
 		Series: series, Version: version,
 		kernel: filepath.Join(dir, "vmlinuz"), initial: filepath.Join(dir, "initrd"),
 	}
-	rootKey := sha256.Sum256([]byte(strings.Join(programs, " ")))
+	rootKey := sha256.Sum256(fmt.Append(nil, recipe, programs))
 	i.root = filepath.Join(dir, fmt.Sprintf("root-%x.ext4", rootKey[:4]))
 	if missing(i.root) || missing(i.kernel) {
 		if os.Geteuid() != 0 {
