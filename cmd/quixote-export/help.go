@@ -28,7 +28,7 @@ Workload
 
 Events
   -u, --current-namespace  ids as in the task's own user namespace
-  -M, --model NAME         which events and fields
+  -M, --model NAME         which events: exec, files, network, ... (default)
   -a, --timestamp          add the wall-clock time of each event
       --abspath            add absolute paths where the path is another
   -h, --digest NAME        hash of files and identities (sha256)

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/model"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
 )
@@ -21,18 +22,18 @@ const (
 // blank writes the event of a call whose memory or files cannot be looked at:
 // what happened is known, but not to what.
 func (d *Deriver) blank(c *Call, word string) {
-	if e, ok := blankEvent(c.Row, word); ok {
+	if e, ok := blankEvent(d.opts.Model, c.Row, byRoot(c.Task), word); ok {
 		d.out.Events = append(d.out.Events, e)
 	}
 	d.out.Exec = blankExec(d.hasher, c.Row, &c.Task.Identity, word)
 }
 
 // Stalled is what is known of a call of a task that does not answer: its event,
-// if it has one that can be written without its object, and the exec that it
-// may become.
-func Stalled(alg *tsem.Algorithm, row *Row, id task.Identity) ([]Event, *task.Exec) {
+// if it has one that can be written without its object and may be wanted, and
+// the exec that it may become. root tells whether root makes it.
+func Stalled(alg *tsem.Algorithm, m *model.Model, row *Row, root bool, id task.Identity) ([]Event, *task.Exec) {
 	var events []Event
-	if e, ok := blankEvent(row, wordStalled); ok {
+	if e, ok := blankEvent(m, row, root, wordStalled); ok {
 		events = append(events, e)
 	}
 	return events, blankExec(tsem.NewHasher(alg), row, &id, wordStalled)
@@ -52,12 +53,15 @@ func blankFile(word string) tsem.File {
 	return tsem.File{Path: tsem.Path{Type: tsem.PathRoot, Missing: word}, DigestMissing: word}
 }
 
-func blankEvent(row *Row, word string) (Event, bool) {
+func blankEvent(m *model.Model, row *Row, root bool, word string) (Event, bool) {
 	if len(row.Events) == 0 {
 		return Event{}, false
 	}
 	missing := tsem.Path{Type: tsem.PathRoot, Missing: word}
 	kind := row.Events[0]
+	if when, _ := m.Of(kind); !(Interest{m, true}).leadsTo(row, kind) || when&model.ByRoot != 0 && !root {
+		return Event{}, false
+	}
 	cell := tsem.NewCell(kind)
 	switch cell := cell.(type) {
 	case *tsem.FileCell:
@@ -95,7 +99,7 @@ func (d *Deriver) Blind(c *Call) (out *Outcome, missed bool) {
 	d.out = Outcome{Events: d.out.Events[:0]}
 	d.blank(c, wordStalled)
 	d.shieldBlind(c)
-	return &d.out, true
+	return &d.out, d.wants(c.Row)
 }
 
 // shieldBlind is shield for what registers alone tell of a call.

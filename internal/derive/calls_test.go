@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/model"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
 )
@@ -46,7 +47,7 @@ func newCaller(t testing.TB) *caller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := New(shared, Options{Algorithm: alg})
+	d, err := New(shared, Options{Algorithm: alg, Model: model.Default()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/model"
 	"quixote-export/internal/proc"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
@@ -58,6 +59,8 @@ type Outcome struct {
 // Options say how events are to be written.
 type Options struct {
 	Algorithm *tsem.Algorithm
+	// Model says which events are wanted.
+	Model *model.Model
 	// Current gives ids as in the task's own user namespace instead of ours.
 	Current bool
 	// AllowURing lets io_uring through, whose work cannot be seen.
@@ -129,13 +132,6 @@ func (d *Deriver) Undo(t *task.Task) {
 	d.shared.BPF.Undo(t, d.begun)
 }
 
-// Executed returns the credentials of t, whose exec has just been seen to have
-// succeeded, in ids of the wanted user namespace. It needs no locked thread.
-func (d *Deriver) Executed(t *task.Task) tsem.COE {
-	d.lens.Refresh(t) // or, if it is dead, what was known before
-	return d.COE(t)
-}
-
 // COE is the credentials of t in ids of the wanted user namespace.
 func (d *Deriver) COE(t *task.Task) tsem.COE {
 	coe := t.Status.COE
@@ -164,7 +160,7 @@ func (d *Deriver) Derive(c *Call) *Outcome {
 		if err == errUnreadable {
 			d.blank(c, wordUnreadable)
 		}
-		d.out.Unseen = err == proc.ErrElsewhere
+		d.out.Unseen = err == proc.ErrElsewhere && d.wants(c.Row)
 	}
 	for i := range d.objects {
 		d.objects[i].Close()
@@ -172,7 +168,15 @@ func (d *Deriver) Derive(c *Call) *Outcome {
 	return &d.out
 }
 
+// wants tells whether a call of a row can be an event that is wanted.
+func (d *Deriver) wants(row *Row) bool { return Interest{d.opts.Model, true}.Wants(row) }
+
+// emit adds an event, if those of its type are wanted. Conditions are the
+// caller's matter.
 func (d *Deriver) emit(t tsem.Type, cell tsem.Cell) {
+	if _, kept := d.opts.Model.Of(t); !kept {
+		return
+	}
 	d.out.Events = append(d.out.Events, Event{t, cell})
 }
 

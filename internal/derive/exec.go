@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/model"
 	"quixote-export/internal/proc"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
@@ -15,7 +16,7 @@ import (
 
 // execFlags are the f_flags of a file that the kernel opens to execute it:
 // large file, and the kernel's own mark for exec.
-const execFlags = largeFile | 0x20
+const execFlags = largeFile | model.ForExec
 
 // maxInterpreters is how many interpreters in a row the kernel accepts.
 const maxInterpreters = 5
@@ -111,7 +112,7 @@ func (d *Deriver) executable(c *Call, o *proc.Object) bool {
 func (d *Deriver) openProgram(c *Call, o *proc.Object) tsem.File {
 	f := d.file(c, o, execFlags)
 	f.Path.Pathname = bytes.Clone(f.Path.Pathname)
-	d.emit(tsem.FileOpen, d.cells.file.put(tsem.FileCell{File: f}))
+	d.emitOpen(c, f)
 	return f
 }
 

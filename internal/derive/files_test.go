@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/kernel"
+	"quixote-export/internal/model"
 	"quixote-export/tsem"
 )
 
@@ -21,7 +22,7 @@ import (
 func filer(t *testing.T) (*caller, string) {
 	t.Helper()
 	c := newCaller(t)
-	arches, err := Arches(runtime.GOARCH, true)
+	arches, err := Arches(runtime.GOARCH, Interest{model.Default(), true})
 	if err != nil {
 		t.Fatal(err)
 	}

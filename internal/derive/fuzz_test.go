@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/model"
 	"quixote-export/tsem"
 )
 
@@ -47,7 +48,7 @@ func newBench(t testing.TB) *bench {
 	}
 	t.Cleanup(func() { unix.RawSyscall(unix.SYS_MUNMAP, arena, arenaSize, 0) })
 	b := &bench{jobs: make(chan func())}
-	arches, err := Arches(runtime.GOARCH, true)
+	arches, err := Arches(runtime.GOARCH, Interest{model.Default(), true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/model"
+	"quixote-export/internal/task"
 	"quixote-export/tsem"
 )
 
@@ -29,7 +31,7 @@ func mmap(d *Deriver, c *Call) error {
 		return unix.EINVAL
 	}
 	if flags&unix.MAP_ANONYMOUS != 0 {
-		if prot&unix.PROT_EXEC != 0 {
+		if prot&unix.PROT_EXEC != 0 && d.keepsMapping(c.Task, 0) {
 			d.emit(tsem.MmapFile, d.cells.mapping.put(tsem.MmapCell{Prot: prot, Flags: flags}))
 		}
 		return nil
@@ -42,9 +44,30 @@ func mmap(d *Deriver, c *Call) error {
 	if err != nil || info.Flags&unix.O_PATH != 0 {
 		return unix.EBADF
 	}
-	if !o.IsRegular() || o.Mount.Pseudo {
+	if !o.IsRegular() || o.Mount.Pseudo || !d.keepsMapping(c.Task, prot) {
 		return nil
 	}
 	d.emit(tsem.MmapFile, d.cells.mapping.put(tsem.MmapCell{HasFile: true, File: d.file(c, o, info.Flags), Prot: prot, Flags: flags}))
 	return nil
+}
+
+// keepsMapping tells whether a mapping is wanted; prot is 0 for one of no file.
+func (d *Deriver) keepsMapping(t *task.Task, prot uint32) bool {
+	return d.opts.Model.Keeps(tsem.MmapFile, model.Facts{Root: byRoot(t), Prot: prot})
+}
+
+// Mapped is the events of the mappings that an exec has made, which has just
+// been seen to have succeeded, and the credentials of its task in ids of the
+// wanted user namespace. It needs no locked thread.
+func (d *Deriver) Mapped(t *task.Task, exec *task.Exec) (events []Event, coe tsem.COE) {
+	if len(exec.Mappings) == 0 {
+		return nil, coe
+	}
+	d.lens.Refresh(t) // or, if it is dead, what was known before
+	for i := range exec.Mappings {
+		if cell := &exec.Mappings[i]; d.keepsMapping(t, cell.Prot) {
+			events = append(events, Event{tsem.MmapFile, cell})
+		}
+	}
+	return events, d.COE(t)
 }

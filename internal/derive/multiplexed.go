@@ -22,6 +22,20 @@ var socketCalls = [...]struct {
 	16: {"sendmsg", 3}, 17: {"recvmsg", 3}, 18: {"accept4", 4}, 19: {"recvmmsg", 5}, 20: {"sendmmsg", 4},
 }
 
+func socketCallNames() []string {
+	var names []string
+	for _, call := range socketCalls {
+		names = append(names, call.name)
+	}
+	return names
+}
+
+func ipcNames() []string {
+	return []string{
+		"semop", "semget", "semctl", "semtimedop", "msgsnd", "msgrcv", "msgget", "msgctl", "shmat", "shmget", "shmctl",
+	}
+}
+
 // socketcall is one call for all that sockets do: the arguments are in memory.
 // send and recv are sendto and recvfrom without an address.
 func socketcall(d *Deriver, c *Call) error {

@@ -24,30 +24,35 @@ type Arch struct {
 }
 
 // Arches returns the number sets that programs can use on the machine of
-// goarch, its own first. With io the transfers on sockets are of interest too.
-func Arches(goarch string, io bool) ([]Arch, error) {
+// goarch, its own first, with the calls that i is about.
+func Arches(goarch string, i Interest) ([]Arch, error) {
 	switch goarch {
 	case "amd64":
 		return []Arch{
-			arch(unix.AUDIT_ARCH_X86_64, native, io, func(n numbers) int32 { return n.amd64 }),
-			arch(unix.AUDIT_ARCH_I386, compat, io, func(n numbers) int32 { return n.i386 }),
+			arch(unix.AUDIT_ARCH_X86_64, native, i, func(n numbers) int32 { return n.amd64 }),
+			arch(unix.AUDIT_ARCH_I386, compat, i, func(n numbers) int32 { return n.i386 }),
 		}, nil
 	case "arm64":
 		return []Arch{
-			arch(unix.AUDIT_ARCH_AARCH64, native, io, func(n numbers) int32 { return n.arm64 }),
+			arch(unix.AUDIT_ARCH_AARCH64, native, i, func(n numbers) int32 { return n.arm64 }),
 		}, nil
 	}
 	return nil, fmt.Errorf("system calls of the architecture %s are not known here", goarch)
 }
 
-func arch(audit uint32, kind set, io bool, number func(numbers) int32) Arch {
+func arch(audit uint32, kind set, i Interest, number func(numbers) int32) Arch {
 	a := Arch{Audit: audit, Compat: kind == compat, Rows: make(map[int32]*Row)}
 	table := Table()
-	for i := range table {
-		row := &table[i]
-		if row.on != everywhere && row.on != kind || row.io && !io {
+	for n := range table {
+		row := &table[n]
+		if row.on != everywhere && row.on != kind {
 			continue
 		}
+		when, ok := i.when(row)
+		if !ok {
+			continue
+		}
+		row.When = when
 		n, ok := callNumbers[row.Name]
 		if nr := number(n); ok && nr >= 0 {
 			a.Rows[nr] = row

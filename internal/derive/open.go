@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/model"
 	"quixote-export/internal/proc"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
@@ -151,7 +152,9 @@ func (d *Deriver) openExisting(c *Call, o *proc.Object, flags uint32) error {
 		return unix.ETXTBSY
 	}
 	d.procSearch(c, o)
-	d.emit(tsem.FileOpen, d.cells.file.put(tsem.FileCell{File: d.file(c, o, flags)}))
+	if d.keepsOpen(c, uint32(o.Stat.Mode), flags) {
+		d.emitOpen(c, d.file(c, o, flags))
+	}
 	d.openLog(c, o, flags)
 	d.procAccess(c, o, flags)
 	d.shieldProc(c, o, flags)
@@ -159,6 +162,18 @@ func (d *Deriver) openExisting(c *Call, o *proc.Object, flags uint32) error {
 		d.setattr(c, o, tsem.SetattrCell{Valid: attrSize | attrMtime | attrCtime | attrOpen | attrFile})
 	}
 	return nil
+}
+
+// keepsOpen tells whether the opening of a file is wanted, for which it then is
+// worth to be hashed.
+func (d *Deriver) keepsOpen(c *Call, mode, flags uint32) bool {
+	return d.opts.Model.Keeps(tsem.FileOpen, model.Facts{Root: byRoot(c.Task), Mode: mode, Flags: flags})
+}
+
+func (d *Deriver) emitOpen(c *Call, f tsem.File) {
+	if d.keepsOpen(c, f.Inode.Mode, f.Flags) {
+		d.emit(tsem.FileOpen, d.cells.file.put(tsem.FileCell{File: f}))
+	}
 }
 
 // runs tells whether somebody runs the program o, which the kernel does not let
@@ -252,7 +267,7 @@ func (d *Deriver) createIn(c *Call, dir *proc.Object, name []byte, flags, mode u
 	whole := proc.Object{Mount: dir.Mount, Path: proc.Join(nil, dir.Path, name), Missing: dir.Missing}
 	f.Path = whole.AbsolutePath(kind)
 	f.Path.Created, f.Path.Owner, f.Path.Instance = true, origin.Owner, origin.Instance
-	d.emit(tsem.FileOpen, d.cells.file.put(tsem.FileCell{File: f}))
+	d.emitOpen(c, f)
 	return nil
 }
 
@@ -276,7 +291,7 @@ func (d *Deriver) openUnnamed(c *Call, dirfd int32, path []byte, flags, mode uin
 	f := tsem.File{Flags: flags, Inode: made.inode, Digest: d.opts.Algorithm.Z()}
 	f.Path = dir.AbsolutePath(d.lens.PathType(c.Task))
 	f.Path.Pathname, f.Path.Missing = nil, "unnamed"
-	d.emit(tsem.FileOpen, d.cells.file.put(tsem.FileCell{File: f}))
+	d.emitOpen(c, f)
 	return nil
 }
 

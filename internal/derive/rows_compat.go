@@ -34,11 +34,11 @@ func compatRows() []Row {
 		at(Row{Name: "utimensat_time64", Events: setattrTypes, derive: utimes, split: true}, 0, 1, none, none, none, 3, 2),
 
 		at(Row{Name: "mmap", Events: types(tsem.MmapFile), derive: mmap, packed: true}),
-		at(Row{Name: "mmap2", Events: types(tsem.MmapFile), Trap: TrapMapped, derive: mmap, pages: true}),
+		at(Row{Name: "mmap2", Events: types(tsem.MmapFile), When: mapped(), derive: mmap, pages: true}),
 		at(Row{Name: "fcntl64", Events: types(tsem.FileFcntl, tsem.FileLock), derive: fcntl}),
 
-		at(Row{Name: "socketcall", derive: socketcall}),
-		at(Row{Name: "ipc", derive: ipc}),
+		at(Row{Name: "socketcall", stands: socketCallNames, derive: socketcall}),
+		at(Row{Name: "ipc", stands: ipcNames, derive: ipc}),
 	}
 	for _, name := range []string{
 		"setuid32", "setgid32", "setreuid32", "setregid32", "setresuid32", "setresgid32",

@@ -24,9 +24,9 @@ func fileRows() []Row {
 		at(Row{Name: "openat2", Events: openTypes, derive: openat2}, 0, 1),
 
 		// Programs and their mappings.
-		at(Row{Name: "execve", Events: execTypes, derive: exec}, none, 0),
-		at(Row{Name: "execveat", Events: execTypes, derive: exec}, 0, 1, none, none, none, 4),
-		at(Row{Name: "mmap", Events: types(tsem.MmapFile), Trap: TrapMapped, derive: mmap, on: native}),
+		at(Row{Name: "execve", executes: true, Events: execTypes, derive: exec}, none, 0),
+		at(Row{Name: "execveat", executes: true, Events: execTypes, derive: exec}, 0, 1, none, none, none, 4),
+		at(Row{Name: "mmap", Events: types(tsem.MmapFile), When: mapped(), derive: mmap, on: native}),
 
 		// Names.
 		at(Row{Name: "link", Events: types(tsem.InodeLink), derive: link}, none, 0, none, 1),

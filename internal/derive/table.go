@@ -14,7 +14,7 @@ import (
 type Row struct {
 	Name   string
 	Events []tsem.Type // what the call can turn out to be, the main one first
-	Trap   Trap        // when the call is of interest
+	When   When        // which calls are of interest
 	derive func(*Deriver, *Call) error
 
 	dir, path   int8 // a directory descriptor, and the path that begins there
@@ -33,6 +33,9 @@ type Row struct {
 	micro   bool  // times in microseconds
 	seconds bool  // times in seconds
 	plain   bool  // its derivation touches neither memory nor files of the caller
+
+	executes bool            // it opens files to execute them
+	stands   func() []string // the calls it can stand for, or nil
 }
 
 // fixedArg is fixed as an argument position.
@@ -45,15 +48,6 @@ const (
 	everywhere set = iota
 	native
 	compat
-)
-
-// Trap says which calls of a row are of interest, in terms that a filter can
-// decide on the registers alone.
-type Trap uint8
-
-const (
-	TrapAlways Trap = iota
-	TrapMapped      // argument 4 is a descriptor, or argument 2 asks for PROT_EXEC
 )
 
 const none = -1

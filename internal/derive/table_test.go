@@ -3,7 +3,11 @@
 
 package derive
 
-import "testing"
+import (
+	"testing"
+
+	"quixote-export/internal/model"
+)
 
 func TestEveryCallHasANumberSomewhere(t *testing.T) {
 	for _, row := range Table() {
@@ -25,7 +29,7 @@ func TestEveryCallHasANumberSomewhere(t *testing.T) {
 func TestArches(t *testing.T) {
 	common := []string{"openat", "execve", "mkdirat", "unlinkat", "statx", "connect", "kill", "prctl"}
 	for _, goarch := range []string{"amd64", "arm64"} {
-		arches, err := Arches(goarch, true)
+		arches, err := Arches(goarch, Interest{model.Default(), true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +51,7 @@ func TestArches(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Arches("riscv64", false); err == nil {
+	if _, err := Arches("riscv64", Interest{model.Default(), false}); err == nil {
 		t.Error("an architecture without numbers was accepted")
 	}
 }
@@ -77,7 +81,7 @@ func TestNumbers(t *testing.T) {
 // A row that waits for transfers is not in the set without them.
 func TestTransfersAreOptional(t *testing.T) {
 	for _, io := range []bool{false, true} {
-		arches, err := Arches("amd64", io)
+		arches, err := Arches("amd64", Interest{model.Default(), io})
 		if err != nil {
 			t.Fatal(err)
 		}

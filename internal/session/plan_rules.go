@@ -4,9 +4,7 @@
 package session
 
 import (
-	"fmt"
-
-	tsemsource "quixote-export/internal/source/tsem"
+	"quixote-export/internal/model"
 )
 
 // suits refuses what the source that was picked cannot do.
@@ -14,10 +12,16 @@ func (p *Plan) suits(source string) error {
 	if source == SourceTSEM {
 		return p.tsemRequest().Check()
 	}
-	if p.Model != "" && p.Model != tsemsource.DefaultModel {
-		return fmt.Errorf("-M %s needs the tsem source, and the events come from %s: leave it out", p.Model, source)
-	}
 	return nil
+}
+
+// events is the model under which a source exports; the tsem source has the
+// kernel find one by its name.
+func (p *Plan) events(source string) (*model.Model, error) {
+	if source == SourceTSEM {
+		return nil, nil
+	}
+	return model.Find(p.Model)
 }
 
 // A rule is one contradiction between flags, and the line that says so.

@@ -15,6 +15,7 @@ import (
 
 	"quixote-export/internal/export"
 	"quixote-export/internal/ledger"
+	"quixote-export/internal/model"
 	"quixote-export/internal/record"
 	"quixote-export/internal/sink/file"
 	"quixote-export/internal/source/seccomp"
@@ -76,7 +77,11 @@ func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err erro
 	if err := plan.suits(name); err != nil {
 		return 0, err
 	}
-	s := &session{plan: plan, streams: streams, log: log, source: name, over: make(chan struct{})}
+	m, err := plan.events(name)
+	if err != nil {
+		return 0, err
+	}
+	s := &session{plan: plan, model: m, streams: streams, log: log, source: name, over: make(chan struct{})}
 	s.terminal = IsTerminal(streams.Err)
 	if err := s.look(); err != nil {
 		return startStatus(err), err
@@ -125,7 +130,8 @@ type session struct {
 	streams  Streams
 	log      *slog.Logger
 	source   string // name of the source
-	terminal bool   // somebody reads our standard error
+	model    *model.Model
+	terminal bool // somebody reads our standard error
 
 	containing              // what a container needs besides
 	outputs    []*file.Sink // those that are files
@@ -291,6 +297,7 @@ func (s *session) sourceOptions(number uint64) seccomp.Options {
 		Context:        number,
 		Ledger:         s.ledger,
 		Algorithm:      s.plan.Digest,
+		Model:          s.model,
 		DigestLimit:    s.plan.DigestLimit,
 		Current:        s.plan.NSRefCurrent,
 		Abspath:        s.plan.Abspath,
@@ -319,9 +326,7 @@ func (s *session) start(number uint64) error {
 		return s.startTSEM()
 	}
 	spec := s.spec(s.source)
-	if s.plan.IO {
-		spec.Options = seccomp.IO
-	}
+	spec.Options = seccomp.Entrance{Model: s.model.Name, IO: s.plan.IO}.Options()
 	work, err := workload.Start(spec)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/container"
+	"quixote-export/internal/derive"
 	"quixote-export/internal/magazine"
 	"quixote-export/internal/source/seccomp"
 	"quixote-export/internal/workload"
@@ -104,7 +105,7 @@ func (s *session) configure(box *container.Container, number uint64) error {
 		}
 		return box.Configure(config)
 	}
-	traps, err := seccomp.Traps(s.plan.IO)
+	traps, err := seccomp.Traps(derive.Interest{Model: s.model, IO: s.plan.IO})
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,9 @@ func (p *Plan) pick() (string, error) {
 		}
 		err := s.probe()
 		if err == nil {
+			_, err = p.events(s.name)
+		}
+		if err == nil {
 			return s.name, nil
 		}
 		if p.Mode != Root || reasons == nil { // of the others, none has the root context yet

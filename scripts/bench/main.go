@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"quixote-export/internal/derive"
+	"quixote-export/internal/model"
 )
 
 func main() {
@@ -95,7 +96,7 @@ func ways(program, dir string) ([]way, error) {
 
 // traced is the calls that the seccomp source stops, for strace to do the same.
 func traced() (string, error) {
-	arches, err := derive.Arches(runtime.GOARCH, false)
+	arches, err := derive.Arches(runtime.GOARCH, derive.Interest{Model: model.Default()})
 	if err != nil {
 		return "", err
 	}

@@ -120,9 +120,8 @@ type TrapArg struct {
 }
 
 // Traps lists the calls of interest on this machine, 32-bit programs included.
-// With io, transfers on sockets are among them.
-func Traps(io bool) ([]Trap, error) {
-	arches, err := derive.Arches(runtime.GOARCH, io)
+func Traps(i derive.Interest) ([]Trap, error) {
+	arches, err := derive.Arches(runtime.GOARCH, i)
 	if err != nil {
 		return nil, err
 	}
@@ -134,23 +133,53 @@ func Traps(io bool) ([]Trap, error) {
 				continue
 			}
 			seen[row.Name] = true
-			traps = append(traps, conditions(row)...)
+			for _, args := range conditions(row.When) {
+				traps = append(traps, Trap{row.Name, args})
+			}
 		}
 	}
 	slices.SortFunc(traps, func(a, b Trap) int { return strings.Compare(a.Name, b.Name) })
 	return traps, nil
 }
 
-// conditions is what a trap is in the terms of a runtime. The mappings that are
-// of interest come as two alternatives.
-func conditions(row *derive.Row) []Trap {
-	switch row.Trap {
-	case derive.TrapMapped:
-		const noDescriptor = 0xffffffff
-		return []Trap{
-			{row.Name, []TrapArg{{Index: 4, Op: "SCMP_CMP_NE", Value: noDescriptor}}},
-			{row.Name, []TrapArg{{Index: 2, Op: "SCMP_CMP_MASKED_EQ", Mask: unix.PROT_EXEC, Value: unix.PROT_EXEC}}},
-		}
+// conditions is the alternatives of a trap in the terms of a runtime, which
+// compares whole registers, of which the kernel takes the low word, and knows
+// only one bit after another.
+func conditions(when derive.When) [][]TrapArg {
+	if len(when) == 0 {
+		return [][]TrapArg{nil}
 	}
-	return []Trap{{Name: row.Name}}
+	var all [][]TrapArg
+	for _, alternative := range when {
+		args := [][]TrapArg{nil}
+		for _, t := range alternative {
+			var more [][]TrapArg
+			for _, arg := range comparisons(t) {
+				for _, before := range args {
+					more = append(more, append(slices.Clone(before), arg))
+				}
+			}
+			args = more
+		}
+		all = append(all, args...)
+	}
+	return all
+}
+
+// comparisons is what a test is in the terms of a runtime: one of them must
+// hold.
+func comparisons(t derive.Test) []TrapArg {
+	const word = 0xffffffff
+	switch t.Op {
+	case derive.Is:
+		return []TrapArg{{Index: uint(t.Arg), Op: "SCMP_CMP_MASKED_EQ", Mask: word, Value: uint64(t.Value)}}
+	case derive.IsNot:
+		return []TrapArg{{Index: uint(t.Arg), Op: "SCMP_CMP_NE", Value: uint64(t.Value)}}
+	}
+	var bits []TrapArg
+	for rest := t.Value; rest != 0; rest &= rest - 1 {
+		bit := uint64(rest & -rest)
+		bits = append(bits, TrapArg{Index: uint(t.Arg), Op: "SCMP_CMP_MASKED_EQ", Mask: bit, Value: bit})
+	}
+	return bits
 }

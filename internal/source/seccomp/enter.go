@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/derive"
 	"quixote-export/internal/kernel"
+	"quixote-export/internal/model"
 )
 
 // Handover bytes that go with the listener.
@@ -20,15 +22,34 @@ const (
 	handPlain    = 'p'
 )
 
-// IO is the option of Enter that adds reads and writes on sockets.
-const IO = "io"
+// Entrance says what Enter is to watch.
+type Entrance struct {
+	Model string
+	IO    bool // reads and writes on sockets too
+}
+
+// transfers is what goes before the name of the model.
+const transfers = "io,"
+
+// Options is the entrance as the options of Enter.
+func (e Entrance) Options() string {
+	if e.IO {
+		return transfers + e.Model
+	}
+	return e.Model
+}
 
 // Enter puts the calling process, which must be locked to its only thread of
 // interest, under the filter, and sends the listener to the other side of
 // control. From here on the calls of this thread wait for an answer. options
-// is IO, to watch transfers on sockets too, or empty.
+// are those of an Entrance.
 func Enter(control int, options string) error {
-	arches, err := derive.Arches(runtime.GOARCH, options == IO)
+	name, io := strings.CutPrefix(options, transfers)
+	m, err := model.Find(name)
+	if err != nil {
+		return err
+	}
+	arches, err := derive.Arches(runtime.GOARCH, derive.Interest{Model: m, IO: io})
 	if err != nil {
 		return err
 	}

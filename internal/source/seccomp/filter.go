@@ -65,7 +65,7 @@ func search(numbers []int32, a derive.Arch) program {
 	var p program
 	if len(numbers) <= 4 {
 		for _, nr := range numbers {
-			verdict := trap(a.Rows[nr].Trap)
+			verdict := stop(a.Rows[nr].When)
 			p.jump(unix.BPF_JEQ, uint32(nr), 0, uint8(len(verdict)))
 			p = append(p, verdict...)
 		}
@@ -80,19 +80,34 @@ func search(numbers []int32, a derive.Arch) program {
 	return append(p, high...)
 }
 
-// trap decides a call that was found. It ends in a verdict.
-func trap(t derive.Trap) program {
+// stop decides a call that was found. It ends in a verdict.
+func stop(when derive.When) program {
 	var p program
-	switch t {
-	case derive.TrapMapped:
-		const noDescriptor = 0xffffffff
-		p.load(offArgs + 8*4)
-		p.jump(unix.BPF_JEQ, noDescriptor, 0, 3)
-		p.load(offArgs + 8*2)
-		p.jump(unix.BPF_JSET, unix.PROT_EXEC, 1, 0)
-		p.give(unix.SECCOMP_RET_ALLOW)
+	for _, alternative := range when {
+		var q program
+		// Behind the tests comes the verdict, and what follows it is reached from
+		// each of them.
+		left := 2*len(alternative) + 1
+		for _, t := range alternative {
+			q.load(offArgs + 8*uint32(t.Arg))
+			left -= 2
+			switch t.Op {
+			case derive.HasAny:
+				q.jump(unix.BPF_JSET, t.Value, 0, uint8(left))
+			case derive.Is:
+				q.jump(unix.BPF_JEQ, t.Value, 0, uint8(left))
+			case derive.IsNot:
+				q.jump(unix.BPF_JEQ, t.Value, uint8(left), 0)
+			}
+		}
+		q.give(unix.SECCOMP_RET_USER_NOTIF)
+		p = append(p, q...)
 	}
-	p.give(unix.SECCOMP_RET_USER_NOTIF)
+	if len(when) > 0 {
+		p.give(unix.SECCOMP_RET_ALLOW)
+	} else {
+		p.give(unix.SECCOMP_RET_USER_NOTIF)
+	}
 	return p
 }
 

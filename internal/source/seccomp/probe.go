@@ -11,12 +11,13 @@ import (
 
 	"quixote-export/internal/derive"
 	"quixote-export/internal/kernel"
+	"quixote-export/internal/model"
 )
 
 // Probe tells whether this host can offer the source, without installing
 // anything: nil, or one line that says what is missing.
 func Probe() error {
-	if _, err := derive.Arches(runtime.GOARCH, false); err != nil {
+	if _, err := derive.Arches(runtime.GOARCH, derive.Interest{Model: model.Default()}); err != nil {
 		return err
 	}
 	if err := kernel.NotificationsSupported(); err != nil {

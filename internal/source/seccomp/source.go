@@ -26,6 +26,7 @@ import (
 
 	"quixote-export/internal/derive"
 	"quixote-export/internal/ledger"
+	"quixote-export/internal/model"
 	"quixote-export/internal/record"
 	"quixote-export/internal/task"
 	"quixote-export/tsem"
@@ -36,6 +37,7 @@ type Options struct {
 	Context   uint64         // number of the context
 	Ledger    *ledger.Ledger // where records are kept until they are delivered
 	Algorithm *tsem.Algorithm
+	Model     *model.Model
 	// DigestLimit is the size in bytes above which files have no digest.
 	DigestLimit uint64
 	Current     bool // ids as in the task's own user namespace
@@ -103,7 +105,7 @@ func newSource(opts Options) (*Source, error) {
 		done:   make(chan struct{}),
 		ports:  make(map[*port]bool),
 	}
-	arches, err := derive.Arches(runtime.GOARCH, true)
+	arches, err := derive.Arches(runtime.GOARCH, s.interest())
 	if err != nil {
 		return nil, err
 	}
@@ -317,20 +319,17 @@ func (s *Source) awaitArrival(by *derive.Deriver, t *task.Task) {
 // oweMappings has what the kernel has mapped for an exec recorded next. The
 // tasks are held meanwhile, so nothing is waited for.
 func (s *Source) oweMappings(by *derive.Deriver, d *task.Decision) {
-	if len(d.Exec.Mappings) == 0 {
-		return
+	if events, coe := by.Mapped(d.Task, d.Exec); len(events) > 0 {
+		s.rec.owe(head(d.Task, &coe), events)
 	}
-	events := make([]derive.Event, len(d.Exec.Mappings))
-	for i := range d.Exec.Mappings {
-		events[i] = derive.Event{Type: tsem.MmapFile, Cell: &d.Exec.Mappings[i]}
-	}
-	coe := by.Executed(d.Task)
-	s.rec.owe(head(d.Task, &coe), events)
 }
+
+// interest is what the filter was made for, or more.
+func (s *Source) interest() derive.Interest { return derive.Interest{Model: s.opts.Model, IO: true} }
 
 func (s *Source) deriveOptions() derive.Options {
 	return derive.Options{
-		Algorithm: s.opts.Algorithm, Current: s.opts.Current, Abspath: s.opts.Abspath, AllowURing: s.opts.AllowURing,
+		Algorithm: s.opts.Algorithm, Model: s.opts.Model, Current: s.opts.Current, Abspath: s.opts.Abspath, AllowURing: s.opts.AllowURing,
 		Own: s.opts.Own,
 	}
 }

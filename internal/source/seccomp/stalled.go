@@ -30,6 +30,7 @@ type stalledCall struct {
 	row  *derive.Row
 	task *task.Task // nil if it is not even known who makes the call
 	head tsem.Event
+	root bool // root makes it
 }
 
 // look counts the beats in which the worker has not got on. The relay's lock is
@@ -51,7 +52,7 @@ func (w *worker) giveUp() (c stalledCall, ok bool) {
 	}
 	c = stalledCall{p: w.p, id: w.n.ID, row: w.row}
 	if w.headed.Load() {
-		c.task, c.head = w.task, w.derived.head
+		c.task, c.head, c.root = w.task, w.derived.head, w.derived.root
 		c.head.Process = bytes.Clone(c.head.Process)
 	}
 	return c, true
@@ -61,18 +62,23 @@ func (w *worker) giveUp() (c stalledCall, ok bool) {
 // names does not answer, which may well be the task itself, or one that waits
 // for it. What is known of the call is recorded, and that more may be missing.
 func (s *Source) release(c stalledCall) {
-	s.tellStalled(c.row)
+	wanted := s.interest().Wants(c.row)
+	if wanted {
+		s.tellStalled(c.row)
+	}
 	if c.task != nil {
 		// Its handler keeps the old one.
 		t := s.shared.Tasks.Disown(c.task)
-		events, exec := derive.Stalled(s.opts.Algorithm, c.row, t.Identity)
+		events, exec := derive.Stalled(s.opts.Algorithm, s.opts.Model, c.row, c.root, t.Identity)
 		if exec != nil && kernel.Valid(c.p.listener, c.id) {
 			s.shared.Tasks.Leaving(t)
 			s.shared.Tasks.BeginExec(t, exec)
 		}
 		s.rec.record(c.head, events)
 	}
-	s.rec.Lost(record.CauseStalled, 0, false)
+	if wanted {
+		s.rec.Lost(record.CauseStalled, 0, false)
+	}
 	kernel.Continue(c.p.listener, c.id)
 }
 

@@ -183,6 +183,7 @@ type derived struct {
 	comm   [16]byte // what head has as the name of the process
 	out    *derive.Outcome
 	missed bool // events may be missing
+	root   bool // root makes the call
 }
 
 // begin fills in what all events of the call have in common: once t goes on,
@@ -194,6 +195,7 @@ func (c *derived) begin(t *task.Task, coe *tsem.COE) {
 		TTD:     t.TTD, PTTD: t.PTTD, TaskID: t.TaskID, PTaskID: t.PTaskID,
 		COE: *coe,
 	}
+	c.root = t.Status.COE.EUID == 0
 }
 
 // handle derives one call; nil when there is nothing to record of it.
@@ -245,8 +247,10 @@ func (w *worker) handle() *derived {
 	c.missed = false
 	w.headed.Store(true)
 	if w.blind {
-		s.tellStalled(row)
 		c.out, c.missed = w.deriver.Blind(&c.call)
+		if c.missed {
+			s.tellStalled(row)
+		}
 	} else {
 		w.deriver.Settle(t)
 		c.out = w.deriver.Derive(&c.call)

@@ -14,6 +14,7 @@ import (
 
 	"quixote-export/internal/derive"
 	"quixote-export/internal/ledger"
+	"quixote-export/internal/model"
 	"quixote-export/tsem"
 )
 
@@ -26,7 +27,7 @@ func TestPanicIsALoss(t *testing.T) {
 	}
 	var log strings.Builder
 	s, err := newSource(Options{
-		Context: 3, Algorithm: alg, Ledger: newLedger(t, ledger.DefaultSize),
+		Context: 3, Algorithm: alg, Model: model.Default(), Ledger: newLedger(t, ledger.DefaultSize),
 		Log: slog.New(slog.NewTextHandler(&log, nil)), Notice: func(string) {},
 	})
 	if err != nil {
@@ -75,7 +76,7 @@ func TestPanicIsALoss(t *testing.T) {
 // nativeArch is the architecture of the calls of this program.
 func nativeArch(t *testing.T) uint32 {
 	t.Helper()
-	arches, err := derive.Arches(runtime.GOARCH, false)
+	arches, err := derive.Arches(runtime.GOARCH, derive.Interest{Model: model.Default()})
 	if err != nil {
 		t.Fatal(err)
 	}
