@@ -5,6 +5,7 @@
 # make demo   builds, exports a small real workload and shows what came of it
 # make test   installs what the tests need, and runs them all
 # make bench  measures what being watched costs, beside strace
+# make bench-tsem  measures how the events of a TSEM kernel are read, beside a loop in C
 # make bench-mqtt  measures the MQTT publisher beside libmosquitto
 # make fuzz   fuzzes each target for FUZZTIME
 # make man    makes the manual page from its Markdown
@@ -15,7 +16,7 @@ export GOTOOLCHAIN = local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 60s
 
-.PHONY: all build demo test bench bench-mqtt fuzz man generate install clean
+.PHONY: all build demo test bench bench-tsem bench-mqtt fuzz man generate install clean
 
 all: build
 
@@ -30,6 +31,10 @@ test:
 
 bench: build
 	go run ./scripts/bench -program ./quixote-export
+	go run ./scripts/bench-tsem -program ./quixote-export
+
+bench-tsem: build
+	go run ./scripts/bench-tsem -program ./quixote-export
 
 bench-mqtt:
 	go run ./scripts/bench-mqtt
