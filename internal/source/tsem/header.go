@@ -15,6 +15,12 @@ type header struct {
 	end      int // where that ends, 0: unknown
 	typed    int // behind the type of the event, 0: unknown
 	typ      []byte
+
+	// What was found of the last record: its beginning up to the number, which
+	// is mostly that of the next one, too.
+	before       []byte
+	lastExported int
+	lastContext  uint64
 }
 
 // Words of a record, in their order.
@@ -40,41 +46,9 @@ const maxProcess = 15
 // The name of a process can hold anything, even what looks like the members
 // that follow; but it is too short to hold all of them.
 func (h *header) read(line []byte) {
-	*h = header{}
-	i, ok := after(line, 0, wordExport)
+	*h = header{before: h.before, lastExported: h.lastExported, lastContext: h.lastContext}
+	i, ok := h.readOrigin(line)
 	if !ok {
-		return
-	}
-	for i < len(line) && (line[i] >= 'a' && line[i] <= 'z' || line[i] == '_') {
-		i++
-	}
-	h.exported = i + 1 // behind the quote
-	if i, ok = after(line, i, wordEvent); !ok {
-		return
-	}
-	if j, ok := after(line, i, wordPID); ok {
-		_, j = digits(line, j)
-		if j, ok = after(line, j, wordTNum); !ok {
-			return
-		}
-		_, j = digits(line, j)
-		if j+3 > len(line) || string(line[j:j+3]) != `", ` {
-			return
-		}
-		i = j + 3
-	}
-	// Kernels of before 2025 have neither context nor number.
-	if j, ok := after(line, i, wordContext); ok {
-		h.context, j = digits(line, j)
-		if j, ok = after(line, j, wordNumber); !ok {
-			return
-		}
-		h.number, j = digits(line, j)
-		if i, ok = after(line, j, wordProcess); !ok {
-			return
-		}
-		h.numbered = true
-	} else if i, ok = after(line, i, wordProcess[len(`", `):]); !ok {
 		return
 	}
 	h.process = i
@@ -95,6 +69,54 @@ func (h *header) read(line []byte) {
 			return
 		}
 	}
+}
+
+// readOrigin reads up to the name of the process.
+func (h *header) readOrigin(line []byte) (i int, ok bool) {
+	if begins(line, h.before) {
+		h.exported, h.context = h.lastExported, h.lastContext
+		return h.readNumber(line, len(h.before))
+	}
+	if i, ok = after(line, 0, wordExport); !ok {
+		return i, false
+	}
+	for i < len(line) && (line[i] >= 'a' && line[i] <= 'z' || line[i] == '_') {
+		i++
+	}
+	h.exported = i + 1 // behind the quote
+	if i, ok = after(line, i, wordEvent); !ok {
+		return i, false
+	}
+	if j, ok := after(line, i, wordPID); ok {
+		_, j = digits(line, j)
+		if j, ok = after(line, j, wordTNum); !ok {
+			return i, false
+		}
+		_, j = digits(line, j)
+		if j+3 > len(line) || string(line[j:j+3]) != `", ` {
+			return i, false
+		}
+		i = j + 3
+	}
+	// Kernels of before 2025 have neither context nor number.
+	j, ok := after(line, i, wordContext)
+	if !ok {
+		return after(line, i, wordProcess[len(`", `):])
+	}
+	h.context, j = digits(line, j)
+	if j, ok = after(line, j, wordNumber); !ok {
+		return i, false
+	}
+	h.before = append(h.before[:0], line[:j]...)
+	h.lastExported, h.lastContext = h.exported, h.context
+	return h.readNumber(line, j)
+}
+
+// readNumber reads the number of an event, up to the name of the process.
+func (h *header) readNumber(line []byte, i int) (_ int, ok bool) {
+	h.number, i = digits(line, i)
+	i, h.numbered = after(line, i, wordProcess)
+	return i, h.numbered
 }
 
 // after passes over a word that must be at i.

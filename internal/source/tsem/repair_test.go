@@ -272,8 +272,8 @@ func BenchmarkShape(b *testing.B) {
 	s := newShaper(orders{Context: true, Digest: 32})
 	b.SetBytes(int64(len(raw)))
 	b.ReportAllocs()
+	var h header
 	for b.Loop() {
-		var h header
 		h.read(raw)
 		if _, repaired := s.shape(raw, &h); repaired {
 			b.Fatal("a good record was repaired")

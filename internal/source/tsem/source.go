@@ -4,8 +4,8 @@
 package tsem
 
 import (
-	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,6 +62,7 @@ type Source struct {
 	read   uint64 // position in the ledger up to which the exporter was given all
 	seen   uint64 // position up to which records were counted
 	batch  record.Batch
+	head   header
 	parser tsem.Parser
 }
 
@@ -331,9 +332,8 @@ func (s *Source) typeOf(line []byte) tsem.Type {
 		}
 		return 0
 	}
-	var h header
-	h.read(line)
-	t, ok := tsem.TypeByName(string(h.typ))
+	s.head.read(line)
+	t, ok := tsem.TypeByName(string(s.head.typ))
 	if !ok {
 		return unknownType
 	}
@@ -366,8 +366,30 @@ func (s *Source) lose(line []byte) {
 	}
 }
 
-// cutLine gives the first line, with its line feed, and the rest.
+// cutLine gives the first line, with its line feed, and the rest. Like begins it
+// needs no vector instructions.
 func cutLine(text []byte) (line, rest []byte) {
-	n := bytes.IndexByte(text, '\n') + 1
-	return text[:n], text[n:]
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x8080808080808080
+	)
+	ends := func(w uint64) uint64 { // a high bit is set if there is a line feed
+		w ^= ones * '\n'
+		return (w - ones) &^ w
+	}
+	b := text
+	for len(b) >= 32 {
+		w0, w1 := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+		w2, w3 := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
+		if (ends(w0)|ends(w1)|ends(w2)|ends(w3))&highs != 0 {
+			break
+		}
+		b = b[32:]
+	}
+	i := len(text) - len(b)
+	for i < len(text) && text[i] != '\n' {
+		i++
+	}
+	i = min(i+1, len(text))
+	return text[:i], text[i:]
 }

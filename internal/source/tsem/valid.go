@@ -5,6 +5,7 @@ package tsem
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"unicode/utf8"
 
@@ -54,7 +55,7 @@ func (c *checker) fits(f *form, line []byte, i int) bool {
 		return f.fits(line, 0, len(f.steps), 1) == len(line)
 	}
 	who := i
-	if bytes.HasPrefix(line[i:], c.who) && len(c.who) > 0 {
+	if begins(line[i:], c.who) {
 		i += len(c.who)
 	} else if i = f.fits(line, behindType, stepTime, i); i < 0 {
 		return false
@@ -65,7 +66,7 @@ func (c *checker) fits(f *form, line []byte, i int) bool {
 		return false
 	}
 	coe := i
-	if bytes.HasPrefix(line[i:], c.coe) && len(c.coe) > 0 {
+	if begins(line[i:], c.coe) {
 		i += len(c.coe)
 	} else if i = f.fits(line, stepTime+1, stepCell, i); i < 0 {
 		return false
@@ -96,6 +97,9 @@ func (f *form) fits(line []byte, at, end, i int) int {
 			continue
 		}
 		if s.kind != stepObject {
+			// Most values are small numbers.
+			for end := j + 4; j < end && j < len(line) && line[j]-'0' <= 9; j++ {
+			}
 			if j, ok = str(line, j); !ok {
 				return -1
 			}
@@ -124,10 +128,28 @@ func (s *step) at(line []byte, i int) (int, bool) {
 	return end, true
 }
 
+// begins tells whether a line begins with what is mostly the same, and not empty.
+// It needs no vector instructions, which emulated machines are slow at.
+func begins(line, with []byte) bool {
+	if len(with) == 0 || len(line) < len(with) {
+		return false
+	}
+	line = line[:len(with)]
+	for len(with) >= 8 {
+		if binary.NativeEndian.Uint64(line) != binary.NativeEndian.Uint64(with) {
+			return false
+		}
+		line, with = line[8:], with[8:]
+	}
+	return string(line) == string(with)
+}
+
 // str passes over the rest of a string, which goes on at i.
 func str(line []byte, i int) (int, bool) {
 	for i < len(line) {
-		i += tsem.Plain(line[i:])
+		if line[i] != '"' {
+			i += tsem.Plain(line[i:])
+		}
 		if i == len(line) {
 			break
 		}
