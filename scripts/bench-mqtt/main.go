@@ -7,6 +7,9 @@
 //
 // libmosquitto is used in two ways: with the thread that it offers, as programs
 // usually do, and in one thread that runs its loop, which is the fastest way.
+//
+// A broker can be slower than both. So they also publish to a program that only
+// acknowledges.
 package main
 
 import (
@@ -41,6 +44,7 @@ type settings struct {
 	publish                 string // address: publish there, and nothing else
 	window                  int
 	profile                 string
+	acknowledge             bool // be the broker that only acknowledges
 }
 
 func main() {
@@ -51,8 +55,12 @@ func main() {
 	flag.StringVar(&s.publish, "publish", "", "publish to this address, and measure nothing else")
 	flag.IntVar(&s.window, "window", 1000, "with -publish: how many messages are on their way at most")
 	flag.StringVar(&s.profile, "profile", "", "with -publish: write a CPU profile to this file")
+	flag.BoolVar(&s.acknowledge, "acknowledge", false, "print a port and acknowledge what is published there, and nothing else")
 	flag.Parse()
 	run := s.run
+	if s.acknowledge {
+		run = acknowledger
+	}
 	if s.publish != "" {
 		run = s.publishOnly
 	}
@@ -82,18 +90,65 @@ func (s *settings) run(out io.Writer) error {
 		return err
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "in flight\tclient\tmessages/s\ttime, ours is 1\tCPU a message\tCPU, ours is 1\tbroker's CPU a message\t")
-	for _, window := range []int{1000, 20} {
-		folder := filepath.Join(dir, strconv.Itoa(window))
-		if err := os.Mkdir(folder, 0o700); err != nil {
+	fmt.Fprintln(table, "broker\tin flight\tclient\tmessages/s\ttime, ours is 1\tCPU a message\tCPU, ours is 1\tbroker's CPU a message\t")
+	for _, start := range []func(string) (*broker, error){startMosquitto, startAcknowledger} {
+		b, err := start(dir)
+		if err != nil {
 			return err
 		}
-		if err := s.compare(table, folder, ways, window); err != nil {
-			return err
+		for _, window := range []int{1000, 20} {
+			if err := s.compare(table, b, ways, window); err != nil {
+				b.end()
+				return err
+			}
+			table.Flush()
 		}
-		table.Flush()
+		b.end()
 	}
 	return nil
+}
+
+// broker is what is published to.
+type broker struct {
+	name, port string
+	pid        int
+	end        func()
+}
+
+func startMosquitto(dir string) (*broker, error) {
+	m, err := mqtttest.Run(dir, "allow_anonymous true", "max_inflight_messages 0")
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(m.Address)
+	return &broker{"mosquitto", port, m.PID(), m.Kill}, err
+}
+
+// startAcknowledger starts this program as one that only acknowledges.
+func startAcknowledger(string) (*broker, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	c := exec.Command(self, "-acknowledge")
+	c.Stderr = os.Stderr
+	c.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	b := &broker{name: "acknowledges only", pid: c.Process.Pid, end: func() {
+		c.Process.Kill()
+		c.Wait()
+	}}
+	if _, err := fmt.Fscan(out, &b.port); err != nil {
+		b.end()
+		return nil, err
+	}
+	return b, nil
 }
 
 // ways compiles the other client.
@@ -123,36 +178,27 @@ func (s *settings) ways(dir string) ([]way, error) {
 	return []way{{"ours", ours}, {"libmosquitto, its thread", other("threaded")}, {"libmosquitto, one thread", other("looped")}}, nil
 }
 
-func (s *settings) compare(table io.Writer, dir string, ways []way, window int) error {
-	m, err := mqtttest.Run(dir, "allow_anonymous true", "max_inflight_messages 0")
-	if err != nil {
-		return err
-	}
-	defer m.Kill()
-	_, port, err := net.SplitHostPort(m.Address)
-	if err != nil {
-		return err
-	}
-	samples, broker := make([][]sample, len(ways)), make([][]time.Duration, len(ways))
+func (s *settings) compare(table io.Writer, b *broker, ways []way, window int) error {
+	samples, theirs := make([][]sample, len(ways)), make([][]time.Duration, len(ways))
 	for range s.rounds {
 		for i, w := range ways {
-			before := cpuOf(m.PID())
-			got, err := measure(w.command(port, window))
+			before := cpuOf(b.pid)
+			got, err := measure(w.command(b.port, window))
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
 			samples[i] = append(samples[i], got)
-			broker[i] = append(broker[i], cpuOf(m.PID())-before)
+			theirs[i] = append(theirs[i], cpuOf(b.pid)-before)
 		}
 	}
 	each := func(d time.Duration) time.Duration { return d / time.Duration(s.messages) }
 	first := medians(samples[0])
 	for i, w := range ways {
 		got := medians(samples[i])
-		slices.Sort(broker[i])
-		fmt.Fprintf(table, "%d\t%s\t%.0f\t%.2f\t%v\t%.1f\t%v\t\n", window, w.name,
+		slices.Sort(theirs[i])
+		fmt.Fprintf(table, "%s\t%d\t%s\t%.0f\t%.2f\t%v\t%.1f\t%v\t\n", b.name, window, w.name,
 			float64(s.messages)/got.wall.Seconds(), float64(got.wall)/float64(first.wall),
-			each(got.cpu), float64(got.cpu)/float64(first.cpu), each(broker[i][len(broker[i])/2]))
+			each(got.cpu), float64(got.cpu)/float64(first.cpu), each(theirs[i][len(theirs[i])/2]))
 	}
 	return nil
 }
