@@ -32,8 +32,9 @@ type link struct {
 	sending sync.Mutex  // guards buf and writing
 	again   atomic.Bool // look once more whether there is something to send
 	buf     []byte
-	left    bool        // DISCONNECT is out
-	full    atomic.Bool // the window is
+	left    bool          // DISCONNECT is out
+	full    atomic.Bool   // the window is
+	pace    time.Duration // from one acknowledgement to the next; who reads has it
 
 	failed chan struct{} // closed with the first failure
 	once   sync.Once
@@ -219,18 +220,34 @@ func (l *link) read() error {
 	}
 }
 
-// few is how many acknowledgements in one read are few.
-const few = 8
+const (
+	// few is how many acknowledgements in one read are few.
+	few = 8
+	// leastPause is about what the kernel makes of the shortest pause.
+	leastPause = 50 * time.Microsecond
+	mostPause  = 200 * time.Microsecond
+)
 
 // gather waits a moment when the window is full and acknowledgements come one
 // by one. Who reads each of them at once wakes up for each, and makes the
-// broker pay for it as well: with 20 messages in flight to mosquitto on the
-// same machine this pause makes publishing 1.4 times as fast, for a third of
-// the CPU time. The kernel makes some 50 µs of it.
+// broker pay for it as well. The pause is a quarter of the time in which the
+// broker acknowledges a whole window, so that it does not run dry meanwhile.
+// With 20 messages in flight to mosquitto on the same machine that makes
+// publishing twice as fast, for a third of the CPU time.
 func (l *link) gather(acks int) {
-	if acks < few && l.full.Load() {
-		unix.Nanosleep(&unix.Timespec{Nsec: 1}, nil)
+	if acks >= few || !l.full.Load() {
+		return
 	}
+	pause := min(l.pace*time.Duration(l.limits.InFlight)/4, mostPause)
+	if pause < leastPause/2 {
+		return
+	}
+	unix.Nanosleep(&unix.Timespec{Nsec: int64(max(pause-leastPause, 1))}, nil)
+}
+
+// paced notes that so many acknowledgements came in a time.
+func (l *link) paced(acks int, took time.Duration) {
+	l.pace += (took/time.Duration(acks) - l.pace) / 8
 }
 
 // handle deals with all whole packets in b. used is how many bytes they had.
@@ -266,7 +283,9 @@ func (l *link) handle(b []byte) (used, acks int, err error) {
 		}
 	}
 	if acks > 0 {
-		l.moved = time.Now()
+		now := time.Now()
+		l.paced(acks, now.Sub(l.moved))
+		l.moved = now
 	}
 	return used, acks, l.settleOldest()
 }
