@@ -14,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // A Kind is what a caller can decide on.
@@ -223,7 +221,7 @@ func (o *Options) disconnected(body []byte) *Error {
 	if len(body) == 0 {
 		return o.errorf(Closed, nil, "it closed the connection")
 	}
-	kind, text := reason(body[0], reasonString(packets.Disconnect, body))
+	kind, text := reason(body[0], reasonString(typeDisconnect, body))
 	return o.errorf(kind, nil, "it closed the connection (%s)", text)
 }
 

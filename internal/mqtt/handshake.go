@@ -4,7 +4,6 @@
 package mqtt
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,8 +11,6 @@ import (
 	"math"
 	"net"
 	"time"
-
-	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // sessionExpiry is how long a broker keeps the session of a QoS 2 publisher
@@ -73,8 +70,8 @@ func connect(ctx context.Context, o *Options) (net.Conn, error) {
 // greet sends CONNECT and reads CONNACK.
 func greet(conn net.Conn, o *Options, version Version, clean bool) (Limits, error) {
 	// Also when it cannot be written there may be an answer that says why.
-	_, werr := conn.Write(connectPacket(o, version, clean))
-	first, body, err := readPacket(conn, packets.Connack<<4)
+	_, werr := conn.Write(appendConnect(nil, o, version, clean))
+	first, body, err := readPacket(conn, firstConnack)
 	if werr != nil && err != nil && o.tlsError(err) == nil {
 		err = werr
 	}
@@ -82,7 +79,7 @@ func greet(conn net.Conn, o *Options, version Version, clean bool) (Limits, erro
 	case first == tlsAlert && o.TLS == nil:
 		return Limits{}, o.errorf(Protocol, err, "it answers in TLS (write mqtts://)")
 	case errors.Is(err, errFirst):
-		return Limits{}, o.errorf(Protocol, err, "it does not answer in MQTT: 0x%02x comes first, where CONNACK begins with 0x%02x", first, packets.Connack<<4)
+		return Limits{}, o.errorf(Protocol, err, "it does not answer in MQTT: 0x%02x comes first, where CONNACK begins with 0x%02x", first, firstConnack)
 	case errors.Is(err, errTooLong), errors.Is(err, errLength):
 		return Limits{}, o.errorf(Protocol, err, "it does not answer in MQTT: %s", err)
 	case err != nil:
@@ -150,88 +147,30 @@ func readPacket(r io.Reader, want byte) (first byte, body []byte, err error) {
 // has, but was not told to release.
 func (o *Options) keepsSession() bool { return o.QoS == 2 }
 
-func connectPacket(o *Options, version Version, clean bool) []byte {
-	pk := packets.Packet{
-		FixedHeader:     packets.FixedHeader{Type: packets.Connect},
-		ProtocolVersion: byte(version),
-		Connect: packets.ConnectParams{
-			ProtocolName:     []byte("MQTT"),
-			Clean:            clean,
-			ClientIdentifier: o.ClientID,
-			Keepalive:        uint16(min(o.KeepAlive/time.Second, math.MaxUint16)),
-			UsernameFlag:     o.User != "",
-			Username:         []byte(o.User),
-			PasswordFlag:     o.Password != nil,
-			Password:         o.Password,
-		},
-	}
-	if o.Will != nil {
-		pk.Connect.WillFlag = true
-		pk.Connect.WillTopic = o.Will.Topic
-		pk.Connect.WillPayload = o.Will.Payload
-		pk.Connect.WillRetain = o.Will.Retain
-		pk.Connect.WillQos = min(o.QoS, 1)
-	}
-	if version == V5 {
-		pk.Properties.MaximumPacketSize = maxIncoming
-		if o.keepsSession() {
-			pk.Properties.SessionExpiryInterval = uint32(sessionExpiry / time.Second)
-			pk.Properties.SessionExpiryIntervalFlag = true
-		}
-	}
-	var b bytes.Buffer
-	pk.ConnectEncode(&b) // it has no error to return
-	return b.Bytes()
-}
-
-// disconnectPacket ends a connection, and the session with it.
-func disconnectPacket(version Version) []byte {
-	pk := packets.Packet{
-		FixedHeader:     packets.FixedHeader{Type: packets.Disconnect},
-		ProtocolVersion: byte(version),
-	}
-	if version == V5 {
-		pk.Properties.SessionExpiryIntervalFlag = true // 0
-	}
-	var b bytes.Buffer
-	pk.DisconnectEncode(&b) // it has no error to return
-	return b.Bytes()
-}
-
 func readConnack(o *Options, version Version, clean bool, body []byte) (Limits, error) {
-	pk := packets.Packet{
-		FixedHeader:     packets.FixedHeader{Type: packets.Connack, Remaining: len(body)},
-		ProtocolVersion: byte(version),
-	}
-	if version == V5 && len(body) == 2 {
-		// A broker that does not know version 5 answers as under 3.1.1.
-		pk.ProtocolVersion = byte(V311)
-	}
-	if err := pk.ConnackDecode(body); err != nil {
+	c, err := readConnackBody(version, body)
+	switch {
+	case err != nil:
 		return Limits{}, o.errorf(Protocol, err, "its answer cannot be read: %s", err)
-	}
-	if pk.ReasonCode != codeSuccess {
-		return Limits{}, o.notAccepted(&pk)
-	}
-	if pk.ProtocolVersion != byte(version) {
+	case c.code != codeSuccess:
+		return Limits{}, o.notAccepted(&c)
+	case c.version != version:
 		return Limits{}, o.errorf(BadVersion, nil, "it answers in MQTT 3.1.1 to version 5")
-	}
-	if clean && pk.SessionPresent {
+	case clean && c.sessionPresent:
 		return Limits{}, o.errorf(Protocol, nil, "it goes on with a session that was to be forgotten")
 	}
-	return limitsOf(o, version, &pk)
+	return limitsOf(o, &c)
 }
 
-func (o *Options) notAccepted(pk *packets.Packet) *Error {
-	code := pk.ReasonCode
-	if pk.ProtocolVersion != byte(V5) {
+func (o *Options) notAccepted(c *connack) *Error {
+	code, said := c.code, c.properties.reason
+	if c.version != V5 {
 		if translated, ok := reasons311[code]; ok {
 			code = translated
 		}
 	}
-	said := pk.Properties.ReasonString
 	if code == codeUseAnother || code == codeMoved {
-		said = pk.Properties.ServerReference
+		said = c.properties.server
 	}
 	kind, text := reason(code, said)
 	// Brokers say either of the two for a wrong password.
@@ -246,11 +185,11 @@ func (o *Options) notAccepted(pk *packets.Packet) *Error {
 	return o.errorf(kind, nil, "it refuses the connection (%s)", text)
 }
 
-func limitsOf(o *Options, version Version, pk *packets.Packet) (Limits, error) {
+func limitsOf(o *Options, c *connack) (Limits, error) {
 	l := Limits{
-		Version:        version,
+		Version:        c.version,
 		ClientID:       o.ClientID,
-		SessionPresent: pk.SessionPresent,
+		SessionPresent: c.sessionPresent,
 		InFlight:       maxInFlight,
 		PacketSize:     protocolPacketSize,
 		QoS:            2,
@@ -260,8 +199,8 @@ func limitsOf(o *Options, version Version, pk *packets.Packet) (Limits, error) {
 	if o.QoS == 2 {
 		l.InFlight = maxInFlightQoS2
 	}
-	if version == V5 {
-		l.readProperties(o, &pk.Properties)
+	if c.version == V5 {
+		l.apply(o, &c.properties)
 	}
 	if o.MaxInFlight > 0 {
 		l.InFlight = min(l.InFlight, o.MaxInFlight)
@@ -278,31 +217,32 @@ func limitsOf(o *Options, version Version, pk *packets.Packet) (Limits, error) {
 	return l, nil
 }
 
-func (l *Limits) readProperties(o *Options, p *packets.Properties) {
+// apply takes over what a broker of version 5 has said.
+func (l *Limits) apply(o *Options, p *properties) {
 	l.InFlight = math.MaxUint16
-	if p.ReceiveMaximum > 0 {
-		l.InFlight = int(p.ReceiveMaximum)
+	if p.receiveMaximum > 0 {
+		l.InFlight = int(p.receiveMaximum)
 	}
-	if p.MaximumPacketSize > 0 {
-		l.PacketSize = min(int(p.MaximumPacketSize), protocolPacketSize)
+	if p.maximumPacket > 0 {
+		l.PacketSize = int(min(p.maximumPacket, protocolPacketSize))
 	}
-	if p.MaximumQosFlag {
-		l.QoS = min(p.MaximumQos, 2)
+	if p.maximumQoS != nil {
+		l.QoS = *p.maximumQoS
 	}
-	if p.RetainAvailableFlag {
-		l.Retain = p.RetainAvailable != 0
+	if p.retain != nil {
+		l.Retain = *p.retain != 0
 	}
-	l.TopicAliases = int(p.TopicAliasMaximum)
-	if p.ServerKeepAliveFlag {
-		l.KeepAlive = time.Duration(p.ServerKeepAlive) * time.Second
+	l.TopicAliases = int(p.topicAliases)
+	if p.keepAlive != nil {
+		l.KeepAlive = time.Duration(*p.keepAlive) * time.Second
 	}
-	if p.AssignedClientID != "" {
-		l.ClientID = p.AssignedClientID
+	if p.assignedID != "" {
+		l.ClientID = p.assignedID
 	}
 	if o.keepsSession() {
 		l.SessionExpiry = sessionExpiry
 	}
-	if p.SessionExpiryIntervalFlag {
-		l.SessionExpiry = time.Duration(p.SessionExpiryInterval) * time.Second
+	if p.sessionExpiry != nil {
+		l.SessionExpiry = time.Duration(*p.sessionExpiry) * time.Second
 	}
 }

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 const (
@@ -269,12 +267,12 @@ func (l *link) handle(b []byte) (used, acks int, err error) {
 		}
 		used += n
 		switch first {
-		case packets.Puback << 4, packets.Pubrec << 4, packets.Pubcomp << 4:
+		case firstPuback, firstPubrec, firstPubcomp:
 			acks++
 			err = l.acknowledge(first>>4, body)
-		case packets.Pingresp << 4:
+		case firstPingresp:
 			l.pingAt = time.Time{}
-		case packets.Disconnect << 4:
+		case firstDisconnect:
 			err = p.options.disconnected(body)
 		}
 		if err != nil {
@@ -294,7 +292,7 @@ func (l *link) handle(b []byte) (used, acks int, err error) {
 // may get.
 func expected(first byte) bool {
 	switch first {
-	case packets.Puback << 4, packets.Pubrec << 4, packets.Pubcomp << 4, packets.Pingresp << 4, packets.Disconnect << 4:
+	case firstPuback, firstPubrec, firstPubcomp, firstPingresp, firstDisconnect:
 		return true
 	}
 	return false
@@ -331,7 +329,7 @@ func (l *link) leave() {
 	defer l.sending.Unlock()
 	if !l.left {
 		l.left = true
-		l.conn.Write(disconnectPacket(l.limits.Version))
+		l.conn.Write(appendDisconnect(nil, l.limits.Version))
 	}
 	// Closing at once could destroy on the way what the broker has not read.
 	if c, ok := l.conn.(interface{ CloseWrite() error }); ok {

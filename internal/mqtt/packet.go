@@ -7,19 +7,47 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
+)
 
-	"github.com/mochi-mqtt/server/v2/packets"
+// Types of packets, the upper half of the first byte.
+const (
+	typeConnect    = 1
+	typeConnack    = 2
+	typePublish    = 3
+	typePuback     = 4
+	typePubrec     = 5
+	typePubrel     = 6
+	typePubcomp    = 7
+	typePingreq    = 12
+	typePingresp   = 13
+	typeDisconnect = 14
 )
 
 // First bytes of packets that always look the same.
 const (
-	firstPublish = packets.Publish << 4
-	firstPubrel  = packets.Pubrel<<4 | 2
-	firstPingreq = packets.Pingreq << 4
+	firstConnect    = typeConnect << 4
+	firstConnack    = typeConnack << 4
+	firstPublish    = typePublish << 4
+	firstPuback     = typePuback << 4
+	firstPubrec     = typePubrec << 4
+	firstPubrel     = typePubrel<<4 | 2
+	firstPubcomp    = typePubcomp << 4
+	firstPingreq    = typePingreq << 4
+	firstPingresp   = typePingresp << 4
+	firstDisconnect = typeDisconnect << 4
 
 	flagRetain = 1 << 0
 	flagQoS    = 1 // shift
 	flagDup    = 1 << 3
+
+	// Flags of CONNECT.
+	flagClean      = 1 << 1
+	flagWill       = 1 << 2
+	flagWillQoS    = 3 // shift
+	flagWillRetain = 1 << 5
+	flagPassword   = 1 << 6
+	flagUser       = 1 << 7
 )
 
 // Reason codes that are acted upon.
@@ -45,6 +73,87 @@ const (
 	code311BadPassword  = 4
 	code311Unauthorised = 5
 )
+
+// appendConnect appends the packet that begins a connection.
+func appendConnect(b []byte, o *Options, v Version, clean bool) []byte {
+	var flags byte
+	body := appendText(nil, "MQTT")
+	at := len(body) + 1
+	body = append(body, byte(v), 0)
+	body = binary.BigEndian.AppendUint16(body, uint16(min(o.KeepAlive/time.Second, 0xffff)))
+	if v == V5 {
+		p := binary.BigEndian.AppendUint32([]byte{propMaximumPacket}, maxIncoming)
+		if o.keepsSession() {
+			p = binary.BigEndian.AppendUint32(append(p, propSessionExpiry), uint32(sessionExpiry/time.Second))
+		}
+		body = append(appendLength(body, len(p)), p...)
+	}
+	body = appendText(body, o.ClientID)
+	if clean {
+		flags |= flagClean
+	}
+	if w := o.Will; w != nil {
+		flags |= flagWill | min(o.QoS, 1)<<flagWillQoS
+		if w.Retain {
+			flags |= flagWillRetain
+		}
+		if v == V5 {
+			body = append(body, 0) // no properties
+		}
+		body = appendText(body, w.Topic)
+		body = appendText(body, string(w.Payload))
+	}
+	if o.User != "" {
+		flags |= flagUser
+		body = appendText(body, o.User)
+	}
+	if o.Password != nil {
+		flags |= flagPassword
+		body = appendText(body, string(o.Password))
+	}
+	body[at] = flags
+	return append(appendLength(append(b, firstConnect), len(body)), body...)
+}
+
+// appendText appends a text, or bytes, with the length before them.
+func appendText(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+// appendDisconnect appends the packet that ends a connection, and the session
+// with it.
+func appendDisconnect(b []byte, v Version) []byte {
+	if v != V5 {
+		return append(b, firstDisconnect, 0)
+	}
+	return append(b, firstDisconnect, 7, codeSuccess, 5, propSessionExpiry, 0, 0, 0, 0)
+}
+
+// connack is the answer to CONNECT.
+type connack struct {
+	version        Version // in which it is
+	sessionPresent bool
+	code           byte
+	properties     properties
+}
+
+var errConnack = errors.New("its head is malformed")
+
+func readConnackBody(v Version, body []byte) (c connack, err error) {
+	if len(body) < 2 || body[0] > 1 {
+		return c, errConnack
+	}
+	if len(body) == 2 {
+		v = V311 // what does not know version 5 answers so to it
+	}
+	c = connack{version: v, sessionPresent: body[0] == 1, code: body[1]}
+	if v == V5 {
+		c.properties, err = readProperties(body[2:])
+	} else if len(body) > 2 {
+		err = errConnack
+	}
+	return c, err
+}
 
 // appendPublish appends a PUBLISH packet. id is not written for QoS 0.
 func appendPublish(b []byte, v Version, m *Message, qos byte, id uint16, dup bool) []byte {
@@ -137,24 +246,19 @@ func readAck(v Version, body []byte) (id uint16, code byte, err error) {
 	return binary.BigEndian.Uint16(body), code, nil
 }
 
-// reasonString is what the broker says besides the code of an acknowledgement.
+// reasonString is what the broker says besides the code in a packet of version
+// 5: PUBACK, PUBREC, DISCONNECT.
 func reasonString(kind byte, body []byte) string {
-	pk := packets.Packet{ProtocolVersion: byte(V5), FixedHeader: packets.FixedHeader{Type: kind, Remaining: len(body)}}
-	body = append([]byte(nil), body...) // the packet's strings point into it
-	var err error
-	switch kind {
-	case packets.Puback:
-		err = pk.PubackDecode(body)
-	case packets.Pubrec:
-		err = pk.PubrecDecode(body)
-	case packets.Disconnect:
-		err = pk.DisconnectDecode(body)
+	head := 3 // the number of the packet, the code
+	if kind == typeDisconnect {
+		head = 1
 	}
+	if len(body) <= head {
+		return ""
+	}
+	p, err := readProperties(body[head:])
 	if err != nil {
 		return ""
 	}
-	if pk.Properties.ServerReference != "" {
-		return pk.Properties.ServerReference
-	}
-	return pk.Properties.ReasonString
+	return p.said()
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
@@ -30,6 +31,10 @@ func decode(t testing.TB, b []byte, v Version) packets.Packet {
 		err = pk.PubrelDecode(body)
 	case packets.Pingreq:
 		err = pk.PingreqDecode(body)
+	case packets.Connect:
+		err = pk.ConnectDecode(body)
+	case packets.Disconnect:
+		err = pk.DisconnectDecode(body)
 	default:
 		t.Fatalf("a packet of type %d", pk.FixedHeader.Type)
 	}
@@ -55,6 +60,43 @@ func TestPublishIsReadByAnotherCodec(t *testing.T) {
 					t.Errorf("version %s, QoS %d, %d bytes: got %+v", v, qos, size, h)
 				}
 			}
+		}
+	}
+}
+
+func TestConnectIsReadByAnotherCodec(t *testing.T) {
+	will := &Message{Topic: "state", Payload: []byte("gone"), Retain: true}
+	for _, v := range []Version{V311, V5} {
+		for _, o := range []Options{
+			{ClientID: "host-web", KeepAlive: time.Minute, QoS: 1},
+			{ClientID: "x", KeepAlive: 100 * time.Hour, QoS: 2, User: "tsem", Password: []byte{0, 'p'}},
+			{QoS: 0, User: "tsem", Will: will},
+			{QoS: 2, Will: &Message{Topic: "t", Payload: bytes.Repeat([]byte{'x'}, 300)}},
+		} {
+			for _, clean := range []bool{false, true} {
+				pk := decode(t, appendConnect(nil, &o, v, clean), v)
+				c := pk.Connect
+				if code := pk.ConnectValidate(); code.Code != 0 && len(o.ClientID) > 0 {
+					t.Errorf("%+v is not valid: %v", o, code)
+				}
+				if pk.ProtocolVersion != byte(v) || c.Clean != clean || c.ClientIdentifier != o.ClientID ||
+					c.Keepalive != uint16(min(o.KeepAlive/time.Second, 65535)) ||
+					string(c.Username) != o.User || c.UsernameFlag != (o.User != "") ||
+					!bytes.Equal(c.Password, o.Password) || c.PasswordFlag != (o.Password != nil) {
+					t.Errorf("version %s, %+v: got %+v", v, o, c)
+				}
+				if w := o.Will; c.WillFlag != (w != nil) || w != nil && (c.WillTopic != w.Topic ||
+					!bytes.Equal(c.WillPayload, w.Payload) || c.WillRetain != w.Retain || c.WillQos != min(o.QoS, 1)) {
+					t.Errorf("version %s: the will is %+v", v, c)
+				}
+				if p := pk.Properties; v == V5 && (p.MaximumPacketSize != maxIncoming || p.SessionExpiryIntervalFlag != (o.QoS == 2)) {
+					t.Errorf("properties %+v", p)
+				}
+			}
+		}
+		pk := decode(t, appendDisconnect(nil, v), v)
+		if p := pk.Properties; pk.ReasonCode != 0 || v == V5 && (!p.SessionExpiryIntervalFlag || p.SessionExpiryInterval != 0) {
+			t.Errorf("version %s: DISCONNECT with %+v", v, p)
 		}
 	}
 }
@@ -195,12 +237,22 @@ func FuzzAck(f *testing.F) {
 		if theirs == nil && (id != pk.PacketID || code != pk.ReasonCode) {
 			t.Errorf("%x: id %d, code %x; they read %d, %x", body, id, code, pk.PacketID, pk.ReasonCode)
 		}
-		reasonString(packets.Puback, body)
-		reasonString(packets.Disconnect, body)
+		if said := reasonString(typePuback, body); five && theirs == nil && said != saidBy(&pk) {
+			t.Errorf("%x says %q; they read %q", body, said, saidBy(&pk))
+		}
+		reasonString(typeDisconnect, body)
 	})
 }
 
-// FuzzConnack feeds what may come instead of a good answer to CONNECT.
+func saidBy(pk *packets.Packet) string {
+	if pk.Properties.ServerReference != "" {
+		return pk.Properties.ServerReference
+	}
+	return pk.Properties.ReasonString
+}
+
+// FuzzConnack feeds what may come instead of a good answer to CONNECT, and
+// compares our reading with that of mochi-mqtt.
 func FuzzConnack(f *testing.F) {
 	f.Add([]byte{0x20, 2, 0, 0}, true)
 	f.Add([]byte{0x20, 2, 0, 1}, true)
@@ -213,10 +265,11 @@ func FuzzConnack(f *testing.F) {
 		if five {
 			v = V5
 		}
-		_, body, err := readPacket(bytes.NewReader(in), packets.Connack<<4)
+		_, body, err := readPacket(bytes.NewReader(in), firstConnack)
 		if err != nil {
 			return
 		}
+		compareConnack(t, v, body)
 		limits, err := readConnack(&o, v, true, body)
 		if err != nil {
 			if KindOf(err) == 0 || strings.Contains(err.Error(), "\n") {
@@ -228,6 +281,28 @@ func FuzzConnack(f *testing.F) {
 			t.Errorf("%+v", limits)
 		}
 	})
+}
+
+func compareConnack(t *testing.T, v Version, body []byte) {
+	c, err := readConnackBody(v, body)
+	if err != nil || c.version != v {
+		return
+	}
+	pk := packets.Packet{ProtocolVersion: byte(v), FixedHeader: packets.FixedHeader{Type: packets.Connack, Remaining: len(body)}}
+	if pk.ConnackDecode(bytes.Clone(body)) != nil {
+		return // it knows only the properties that belong here
+	}
+	p, q := &c.properties, &pk.Properties
+	same := c.code == pk.ReasonCode && c.sessionPresent == pk.SessionPresent &&
+		p.reason == q.ReasonString && p.server == q.ServerReference && p.assignedID == q.AssignedClientID &&
+		p.receiveMaximum == q.ReceiveMaximum && p.maximumPacket == q.MaximumPacketSize && p.topicAliases == q.TopicAliasMaximum &&
+		(p.maximumQoS != nil) == q.MaximumQosFlag && (p.retain != nil) == q.RetainAvailableFlag &&
+		(p.keepAlive != nil) == q.ServerKeepAliveFlag && (p.sessionExpiry != nil) == q.SessionExpiryIntervalFlag &&
+		(p.maximumQoS == nil || *p.maximumQoS == q.MaximumQos) && (p.retain == nil || *p.retain == q.RetainAvailable) &&
+		(p.keepAlive == nil || *p.keepAlive == q.ServerKeepAlive) && (p.sessionExpiry == nil || *p.sessionExpiry == q.SessionExpiryInterval)
+	if !same {
+		t.Errorf("%x: we read %+v %+v, they %+v", body, c, p, q)
+	}
 }
 
 func BenchmarkPublish(b *testing.B) {

@@ -133,7 +133,7 @@ func (p *Publisher) clear(ctx context.Context, version Version) error {
 	defer conn.Close()
 	p.options.ClientID = limits.ClientID
 	conn.SetDeadline(time.Now().Add(leaveTimeout))
-	if _, err := conn.Write(disconnectPacket(version)); err != nil {
+	if _, err := conn.Write(appendDisconnect(nil, version)); err != nil {
 		return p.options.readError(err)
 	}
 	// The broker must have seen the end before the client comes again.

@@ -3,10 +3,6 @@
 
 package mqtt
 
-import (
-	"github.com/mochi-mqtt/server/v2/packets"
-)
-
 // maxRefusals is how many refusals in a row are enough to wait for the answers
 // that are still due, rather than to have more messages refused.
 const maxRefusals = 64
@@ -26,23 +22,23 @@ func (l *link) acknowledge(kind byte, body []byte) error {
 	i := f.find(id)
 	if i < 0 {
 		// It may be late: of a session that goes on, and nobody waits for it.
-		if kind == packets.Pubrec {
+		if kind == typePubrec {
 			l.control = appendPubrel(l.control, id, l.unknown())
 		}
 		return nil
 	}
 	fl := f.at(i)
 	switch {
-	case kind == packets.Puback && o.QoS == 1:
+	case kind == typePuback && o.QoS == 1:
 		l.answer(i, code, kind, body)
-	case kind == packets.Pubrec && o.QoS == 2 && code >= codeRefused && !(code == codeIDInUse && fl.again):
+	case kind == typePubrec && o.QoS == 2 && code >= codeRefused && !(code == codeIDInUse && fl.again):
 		l.answer(i, code, kind, body)
-	case kind == packets.Pubrec && o.QoS == 2:
+	case kind == typePubrec && o.QoS == 2:
 		// Some brokers say of what comes again that its identifier is in
 		// use: so they have it, and wait for the release.
 		fl.stage = received
 		l.control = appendPubrel(l.control, id, codeSuccess)
-	case kind == packets.Pubcomp && o.QoS == 2 && fl.stage == received:
+	case kind == typePubcomp && o.QoS == 2 && fl.stage == received:
 		l.answer(i, codeSuccess, kind, body)
 	default:
 		return o.errorf(Protocol, nil, "it sends a packet of type %d for a message that does not wait for it", kind)
