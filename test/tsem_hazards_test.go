@@ -500,6 +500,31 @@ func TestTSEMWorkloadCannotControl(t *testing.T) {
 	}
 }
 
+// The limit of open files, which the runtime raises, is what it was before the
+// context is made: else its first record would be of our restoring it.
+func TestTSEMLimitsAreRestoredBefore(t *testing.T) {
+	need(t, "prlimit")
+	limits := make(chan string, 1)
+	p := tsemPlane(t, standin.Options{Created: func(c *standin.Context) {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/limits", c.Task))
+		limits <- string(text)
+	}})
+	c := exec.Command("prlimit", "--nofile=1000:2000", exportProgram(t),
+		"--securityfs", p.Dir, "-X", "-o", filepath.Join(openDir(t), "out.exp"), "--", "sh", "-c", "ulimit -Sn; ulimit -Hn")
+	out, err := c.CombinedOutput()
+	if err != nil || string(out) != "1000\n2000\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	select {
+	case text := <-limits:
+		if !regexp.MustCompile(`Max open files\s+1000\s+2000`).MatchString(text) {
+			t.Errorf("when the context was made: %s", text)
+		}
+	default:
+		t.Error("no context was made")
+	}
+}
+
 func TestTSEMNeedsTheCapability(t *testing.T) {
 	need(t, "setpriv")
 	p := tsemPlane(t, standin.Options{})
