@@ -77,7 +77,8 @@ func TestBrokersInTrouble(t *testing.T) {
 			}
 			lines := strings.Split(strings.TrimSuffix(said, "\n"), "\n")
 			lines = slices.DeleteFunc(lines, func(line string) bool {
-				return line == "" || row.status != 0 && strings.Contains(line, "speaks MQTT 3.1.1")
+				return line == "" || row.status != 0 && strings.Contains(line, "speaks MQTT 3.1.1") ||
+					strings.Contains(line, "it has acknowledged nothing for 20s") // on a slow machine
 			})
 			if len(lines) != len(row.want) {
 				t.Fatalf("said %q, want %q", said, row.want)
