@@ -236,7 +236,7 @@ func (b *bundle) gone() {
 // eventually waits until something is so.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for late := time.Now().Add(time.Minute); !so(); time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(3 * time.Minute); !so(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("waited for too long: %s", what)
 		}
@@ -276,7 +276,7 @@ func (b *bundle) start(flags ...string) *running {
 // line waits for a line of the script.
 func (r *running) line(want string) {
 	r.t.Helper()
-	r.out.SetReadDeadline(time.Now().Add(time.Minute))
+	r.out.SetReadDeadline(time.Now().Add(3 * time.Minute))
 	b := make([]byte, 100)
 	n, err := r.out.Read(b)
 	if strings.TrimSpace(string(b[:n])) != want {
@@ -295,7 +295,7 @@ func (r *running) signal(sig unix.Signal) {
 // ended waits for the end of quixote-export, and gives its status.
 func (r *running) ended() int {
 	r.t.Helper()
-	timer := time.AfterFunc(time.Minute, func() { r.cmd.Process.Kill() })
+	timer := time.AfterFunc(3*time.Minute, func() { r.cmd.Process.Kill() })
 	defer timer.Stop()
 	r.cmd.Wait()
 	return r.cmd.ProcessState.ExitCode()

@@ -41,6 +41,7 @@ var circles = []struct{ name, script string }{
 // A workload that reads its own records, and cannot since it waits until they
 // are written, is told of and ended, or goes on.
 func TestOutputReadByTheWorkload(t *testing.T) {
+	t.Parallel()
 	need(t, "prlimit")
 	for _, row := range circles {
 		t.Run(row.name, func(t *testing.T) {

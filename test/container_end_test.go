@@ -21,6 +21,7 @@ const (
 )
 
 func TestContainerFollowsSignals(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name, script string
 		signal       unix.Signal
@@ -47,6 +48,7 @@ func TestContainerFollowsSignals(t *testing.T) {
 }
 
 func TestContainerThatIgnoresSignalsIsKilledWhenAskedTwice(t *testing.T) {
+	t.Parallel()
 	r := newBundle(t, stubborn).start()
 	r.signal(unix.SIGTERM)
 	time.Sleep(300 * time.Millisecond) // it is not killed at once
@@ -61,6 +63,7 @@ func TestContainerThatIgnoresSignalsIsKilledWhenAskedTwice(t *testing.T) {
 }
 
 func TestContainerEndsBeforeItHasBegun(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, deaf)
 	for wait := time.Duration(0); wait < 100*time.Millisecond; wait += 10 * time.Millisecond {
 		cmd := b.export()
@@ -77,6 +80,7 @@ func TestContainerEndsBeforeItHasBegun(t *testing.T) {
 }
 
 func TestContainerEndsWithQuixoteExport(t *testing.T) {
+	t.Parallel()
 	r := newBundle(t, deaf).start()
 	r.signal(unix.SIGKILL)
 	r.ended()
@@ -86,6 +90,7 @@ func TestContainerEndsWithQuixoteExport(t *testing.T) {
 }
 
 func TestContainerWhoseRuntimeIsKilled(t *testing.T) {
+	t.Parallel()
 	r := newBundle(t, deaf).start()
 	unix.Kill(child(r.child("\x01watch")), unix.SIGKILL)
 	if status := r.ended(); status != 137 {
@@ -96,6 +101,7 @@ func TestContainerWhoseRuntimeIsKilled(t *testing.T) {
 
 // Both killed, quixote-export and its watchdog, the next run cleans up.
 func TestContainerLeftBehindIsRemoved(t *testing.T) {
+	t.Parallel()
 	r := newBundle(t, deaf).start()
 	watchdog := r.child("\x01watch")
 	r.signal(unix.SIGSTOP) // or each would see the other die
@@ -112,6 +118,7 @@ func TestContainerLeftBehindIsRemoved(t *testing.T) {
 }
 
 func TestContainerOfOthersIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, deaf)
 	// Without pipes: what is created holds them open until it is started.
 	if err := b.runc("create", "--bundle", b.dir, b.name).Run(); err != nil {
@@ -135,6 +142,7 @@ func TestContainerOfOthersIsLeftAlone(t *testing.T) {
 }
 
 func TestContainerThatRunsAlreadyIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	r := newBundle(t, polite).start()
 	cmd := r.export()
 	out, _ := cmd.CombinedOutput()

@@ -19,6 +19,7 @@ func onItsTerminal(s *specs.Spec) { s.Process.Terminal = true }
 
 // The keys go to the container's own terminal, and so to its processes.
 func TestContainerOnATerminal(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, "trap 'echo go\"\"t it' INT; stty size; echo re''ady; until read line; do :; done; stty size; exit 4", onItsTerminal)
 	term := onTerminal(t, b.export())
 	term.await("24 80")
@@ -46,6 +47,7 @@ func TestContainerOnATerminal(t *testing.T) {
 
 // Without a terminal of its own, Ctrl-C on ours asks it to end.
 func TestContainerBesideATerminal(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, "trap 'exit 9' INT; echo re''ady; while :; do sleep 0.1; done")
 	term := onTerminal(t, b.export())
 	term.await("ready")
@@ -57,6 +59,7 @@ func TestContainerBesideATerminal(t *testing.T) {
 }
 
 func TestContainerWhoseTerminalGoes(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*specs.Spec){"its own": onItsTerminal, "beside it": func(*specs.Spec) {}} {
 		t.Run(name, func(t *testing.T) {
 			b := newBundle(t, "echo re''ady; exec sleep 1000", change)
@@ -73,6 +76,7 @@ func TestContainerWhoseTerminalGoes(t *testing.T) {
 }
 
 func TestContainerNeedsATerminal(t *testing.T) {
+	t.Parallel()
 	r := newBundle(t, "", onItsTerminal).run()
 	if r.status != 125 || !strings.Contains(r.errs, "asks for a terminal (process.terminal), and there is none") || r.first != "" {
 		t.Errorf("status %d, %q, stream %q", r.status, r.errs, r.first)
@@ -81,6 +85,7 @@ func TestContainerNeedsATerminal(t *testing.T) {
 
 // In a user namespace ids are those of the host, or with -u its own.
 func TestContainerInAUserNamespace(t *testing.T) {
+	t.Parallel()
 	const base = 100000
 	b := newBundle(t, "id -u; mkdir /tmp/d$1; exit 6", func(s *specs.Spec) {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
@@ -108,6 +113,7 @@ func TestContainerInAUserNamespace(t *testing.T) {
 // What the runtime does in the container is left out, its hooks are too, unless
 // it is asked for.
 func TestContainerRuntimeIsIncluded(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, "true", func(s *specs.Spec) {
 		s.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/touch", Args: []string{"touch", "/tmp/hooked"}}}}
 	})
@@ -131,6 +137,7 @@ func TestContainerRuntimeIsIncluded(t *testing.T) {
 }
 
 func TestContainerThatIsPausedIsStopped(t *testing.T) {
+	t.Parallel()
 	r := newBundle(t, deaf).start()
 	if out, err := r.runc("pause", r.name).CombinedOutput(); err != nil {
 		t.Skipf("needs a runtime that can pause: %s", out)

@@ -40,6 +40,7 @@ func argument(index uint, op specs.LinuxSeccompOperator, value, two uint64) spec
 // What a profile refuses stays refused, and is not in the stream; what it lets
 // through of the same call is.
 func TestContainerProfileThatDenies(t *testing.T) {
+	t.Parallel()
 	const script = `mkdir /tmp/d; touch /tmp/f
 for mode in 700 711 755 777; do chmod $mode /tmp/f 2> /dev/null && echo $mode; done`
 	modes := func(args ...specs.LinuxSeccompArg) []specs.LinuxSyscall {
@@ -90,6 +91,7 @@ for mode in 700 711 755 777; do chmod $mode /tmp/f 2> /dev/null && echo $mode; d
 // A profile that allows what it names only: all of interest, and what every
 // program needs besides.
 func TestContainerProfileThatAllows(t *testing.T) {
+	t.Parallel()
 	const script = "mkdir /tmp/d; ls /tmp; cat /proc/self/comm"
 	names := strings.Fields(`read write readv writev pread64 pwrite64 close close_range lseek poll ppoll select pselect6
 brk mprotect munmap mremap madvise rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend sigaltstack pause

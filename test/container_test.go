@@ -16,6 +16,7 @@ import (
 )
 
 func TestContainerRuns(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, "cat /data; echo out; echo err >&2; mkdir /tmp/d; exit 7", func(s *specs.Spec) {
 		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/data", Source: "data", Type: "bind", Options: []string{"rbind"}})
 	})
@@ -49,6 +50,7 @@ func TestContainerRuns(t *testing.T) {
 }
 
 func TestContainerOutputGivesWayToTheStream(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, "echo out")
 	cmd := b.command(exportProgram(t), "-C", "-w", b.name, "--magazine", b.magazine, "-o", "-", "--no-markers")
 	var errs strings.Builder
@@ -60,6 +62,7 @@ func TestContainerOutputGivesWayToTheStream(t *testing.T) {
 }
 
 func TestContainerThatDoesNotStart(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, "")
 	for _, row := range []struct {
 		program string
@@ -86,6 +89,7 @@ func TestContainerThatDoesNotStart(t *testing.T) {
 // The runtime changes the terminal. When quixote-export is killed, the terminal
 // is as before all the same.
 func TestContainerTerminalAfterAKill(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, "echo re''ady; sleep 1000", func(s *specs.Spec) { s.Process.Terminal = true })
 	export := b.export()
 	term := onTerminal(t, b.command(append([]string{"sh", "-c", `"$@"; echo st''atus $?; read line`, "sh"}, export.Args...)...))
@@ -119,6 +123,7 @@ func TestContainerTerminalAfterAKill(t *testing.T) {
 }
 
 func TestContainerWithoutRoot(t *testing.T) {
+	t.Parallel()
 	needSeccomp(t)
 	need(t, "runc", "busybox", "setpriv")
 	if os.Geteuid() != 0 {
@@ -153,6 +158,7 @@ func TestContainerWithoutRoot(t *testing.T) {
 }
 
 func TestContainerIsJoined(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, "echo up; while [ ! -e /tmp/end ]; do sleep 0.1; done; exit 3")
 	r := b.start()
 	if out, err := b.runc("exec", b.name, "mkdir", "/tmp/joined").CombinedOutput(); err != nil {
@@ -178,17 +184,20 @@ func TestContainerIsJoined(t *testing.T) {
 }
 
 func TestFiftyContainersLeaveNothing(t *testing.T) {
-	b := newBundle(t, "exit $((40+2))")
-	cgroups := func() string {
-		out, _ := exec.Command("find", "/sys/fs/cgroup", "-name", b.name+"*").Output()
-		return string(out)
-	}
-	for i := range 50 {
-		if r := b.run(); r.status != 42 || r.errs != "" || t.Failed() {
-			t.Fatalf("run %d: status %d, %q", i, r.status, r.errs)
-		}
-	}
-	if left := cgroups(); left != "" {
-		t.Errorf("left over: %s", left)
+	t.Parallel()
+	for range 5 {
+		t.Run("ten", func(t *testing.T) {
+			t.Parallel()
+			b := newBundle(t, "exit $((40+2))")
+			for i := range 10 {
+				if r := b.run(); r.status != 42 || r.errs != "" || t.Failed() {
+					t.Fatalf("run %d: status %d, %q", i, r.status, r.errs)
+				}
+			}
+			left, _ := exec.Command("find", "/sys/fs/cgroup", "-name", b.name+"*").Output()
+			if len(left) > 0 {
+				t.Errorf("left over: %s", left)
+			}
+		})
 	}
 }

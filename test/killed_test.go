@@ -36,6 +36,7 @@ i=0; while :; do : > f$i; i=$((i+1)); done`
 // left a moment later, and what it did is recorded, to the last act, in a file
 // of whole lines whose last says that the export was cut.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	program := quickProgram(t)
 	var mu sync.Mutex
 	var slowest time.Duration

@@ -259,6 +259,7 @@ var limits = []struct {
 
 // A full output ends with what it lacks and an end that counts.
 func TestFullOutputStopsTheWorkload(t *testing.T) {
+	t.Parallel()
 	for _, row := range limits {
 		t.Run(row.name, func(t *testing.T) {
 			needRoot(t)
@@ -281,6 +282,7 @@ func TestFullOutputStopsTheWorkload(t *testing.T) {
 // With --on-output-error=continue the workload does not notice, and records
 // are written again when there is room.
 func TestFullOutputGoesOn(t *testing.T) {
+	t.Parallel()
 	for _, row := range limits {
 		t.Run(row.name, func(t *testing.T) {
 			needRoot(t)
@@ -390,6 +392,7 @@ func TestOutputThatCannotBeSynced(t *testing.T) {
 
 // The reader of a FIFO leaves, and another comes.
 func TestOutputWhoseReaderLeaves(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"stop", "continue"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()

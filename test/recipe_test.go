@@ -33,6 +33,7 @@ umoci config --image image:latest --config.cmd sh --config.cmd -c --config.cmd '
 // The recipe of the README makes a bundle of an image, which runs. The image is
 // one of this machine instead of a registry's, and the magazine another.
 func TestRecipe(t *testing.T) {
+	t.Parallel()
 	b := newBundle(t, "") // for its name, and what it needs
 	need(t, "skopeo", "umoci")
 	readme, err := os.ReadFile("../README.md")

@@ -163,6 +163,7 @@ func TestRotationThatFails(t *testing.T) {
 
 // What is no file that could be opened anew leaves the signal to the workload.
 func TestHangupGoesToTheWorkload(t *testing.T) {
+	t.Parallel()
 	for _, output := range []string{"/dev/null", "/dev/fd/3"} {
 		t.Run(output, func(t *testing.T) {
 			t.Parallel()
@@ -187,6 +188,7 @@ func (u *under) exists(path string) {
 
 // When the terminal hangs up the workload is told, whatever the output.
 func TestHangupOfTheTerminalGoesToTheWorkload(t *testing.T) {
+	t.Parallel()
 	o := options{}
 	// It writes all the time, or the reader of the terminal would keep it open.
 	term := onTerminal(t, command(t, &o, "sh", "-c", `trap "exit 7" HUP; echo up; while :; do echo .; sleep 0.1; done`))

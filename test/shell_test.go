@@ -25,6 +25,7 @@ func shell(t *testing.T, flags ...string) (term *terminal, output string) {
 }
 
 func TestShellExits(t *testing.T) {
+	t.Parallel()
 	term, output := shell(t)
 	term.enter("cat /etc/hostname > /dev/null; exit 4")
 	term.await("quixote-export: bash: ")
@@ -46,6 +47,7 @@ func TestShellExits(t *testing.T) {
 }
 
 func TestShellInterruptsAJob(t *testing.T) {
+	t.Parallel()
 	term, _ := shell(t)
 	term.enter("sh -c 'echo beg\"\"un; exec sleep 1000'")
 	term.await("begun")
@@ -60,6 +62,7 @@ func TestShellInterruptsAJob(t *testing.T) {
 }
 
 func TestShellStopsAndContinuesAJob(t *testing.T) {
+	t.Parallel()
 	term, _ := shell(t)
 	term.enter("sh -c 'echo beg\"\"un; read line; echo go\"\"t $line'")
 	term.await("begun")
@@ -85,6 +88,7 @@ func TestShellStopsAndContinuesAJob(t *testing.T) {
 }
 
 func TestShellSeesTheTerminalResized(t *testing.T) {
+	t.Parallel()
 	term, _ := shell(t)
 	term.enter("bash -c 'trap \"echo si\\$((1))ze \\$(stty size); kill \\$!\" WINCH; sleep 1000 & echo wait\"\"ing; wait'")
 	term.await("waiting")
@@ -101,6 +105,7 @@ func TestShellSeesTheTerminalResized(t *testing.T) {
 // The shell of the terminal sees a suspended quixote-export as a stopped job,
 // and can go on with it.
 func TestShellSuspends(t *testing.T) {
+	t.Parallel()
 	needSeccomp(t)
 	need(t, "bash")
 	output := filepath.Join(t.TempDir(), "shell.exp")
@@ -131,6 +136,7 @@ func TestShellSuspends(t *testing.T) {
 }
 
 func TestShellHangsUpWithTheTerminal(t *testing.T) {
+	t.Parallel()
 	term, output := shell(t)
 	term.enter("echo $((40+2))")
 	term.await("42")

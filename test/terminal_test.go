@@ -102,7 +102,7 @@ func (term *terminal) enter(line string) {
 // await waits until the text is on the screen, behind what was awaited before.
 func (term *terminal) await(text string) {
 	term.t.Helper()
-	late := time.After(time.Minute)
+	late := time.After(3 * time.Minute)
 	for {
 		term.mu.Lock()
 		_, rest, found := strings.Cut(term.screen, text)
@@ -133,7 +133,7 @@ func (term *terminal) status() int {
 	select {
 	case <-ended:
 		return term.cmd.ProcessState.ExitCode()
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		term.mu.Lock()
 		defer term.mu.Unlock()
 		term.t.Fatalf("the program does not end; the screen has %q", term.screen)
