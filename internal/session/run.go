@@ -146,6 +146,7 @@ type session struct {
 	broken   chan error    // failures of sinks
 	stopped  bool          // the workload was ended because of one
 	rotation rotation      // what SIGHUP means
+	unhung   bool          // but for that it is ignored
 	undying  bool          // some of the workload have not died
 	cut      bool          // the workload was killed because the watchdog was
 	over     chan struct{} // closed when the command has ended
@@ -181,6 +182,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 		sinks = append(sinks, s.broker.Sink)
 	}
 	s.rotation = newRotation(s.plan)
+	s.unhung = workload.Unhung()
 	signals, stop := workload.Signals()
 	defer stop()
 	s.broken = make(chan error, 1)
@@ -199,6 +201,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 		return startStatus(err), err
 	}
 	defer s.work.Finish()
+	workload.HearHangup(signals)
 	for i, sink := range sinks {
 		if f, ok := sink.(*file.Sink); ok {
 			f.OnOpen(func(fd int) { s.work.Output(i, fd) })

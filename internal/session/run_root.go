@@ -117,6 +117,7 @@ func (s *session) superviseRoot(ctx context.Context, signals <-chan os.Signal) (
 			switch {
 			case sig == unix.SIGHUP && s.rotation.meant():
 				go s.exporter.Reopen()
+			case sig == unix.SIGHUP && s.unhung:
 			case exited != nil:
 				s.work.Forward(sig)
 			case sig == unix.SIGINT || sig == unix.SIGTERM:

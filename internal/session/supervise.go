@@ -119,6 +119,8 @@ func (s *session) supervise(ctx context.Context, signals <-chan os.Signal) (exit
 			terminating = terminating || sig == unix.SIGTERM
 			if sig == unix.SIGHUP && s.rotation.meant() {
 				go s.exporter.Reopen()
+			} else if sig == unix.SIGHUP && s.unhung {
+				continue
 			} else if ended && (sig == unix.SIGINT || sig == unix.SIGTERM) {
 				end()
 				s.hurry()

@@ -25,13 +25,28 @@ func Undumpable() error {
 }
 
 // Signals are those that a supervisor has to deal with; the channel gets them
-// until stop is called. They are never ignored: the workload would inherit
-// that.
-func Signals() (received <-chan os.Signal, stop func()) {
+// until stop is called. They are not ignored, which the workload would inherit,
+// but for a SIGHUP that was ignored from the start, as by nohup: see Unhung.
+func Signals() (received chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 16)
-	signal.Notify(c, unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
+	signal.Notify(c, unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
+	if !Unhung() {
+		signal.Notify(c, unix.SIGHUP)
+	}
+	// Where background jobs may not write to the terminal (stty tostop), our
+	// messages would stop us, and with us the workload. The watchdog sees to it
+	// that the workload does not inherit that.
+	signal.Ignore(unix.SIGTTOU)
 	return c, func() { signal.Stop(c) }
 }
+
+// Unhung tells whether SIGHUP was ignored from the start, and is still: then the
+// workload inherits that.
+func Unhung() bool { return signal.Ignored(unix.SIGHUP) }
+
+// HearHangup has a channel of Signals get SIGHUP, too, when the workload has
+// been started.
+func HearHangup(c chan<- os.Signal) { signal.Notify(c, unix.SIGHUP) }
 
 // Forward passes a signal on to the command, unless it has had it already: in
 // the foreground of a terminal its keys signal the whole group.

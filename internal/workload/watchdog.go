@@ -84,7 +84,10 @@ func Watch(args []string, reads map[string]Read, after func(Legacy)) int {
 	}}
 	// What is caught is not inherited, as ignoring would be.
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGTSTP, unix.SIGTTOU,
+	if !Unhung() {
+		signal.Notify(signals, unix.SIGHUP)
+	}
+	signal.Notify(signals, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGTSTP, unix.SIGTTOU,
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGXFSZ, unix.SIGALRM, unix.SIGVTALRM, unix.SIGPROF)
 	terminal := saveTerminal(group)
 	if line >= 0 {
