@@ -48,6 +48,7 @@ func actor(args []string) int {
 func scripts() map[string]func([]string) error {
 	return map[string]func([]string) error{
 		"name": bearName, "watchers": attackWatchers,
+		"filters": ownFilters, "race": racePaths, "turncoat": turnCoats,
 		"serve-path": servePath, "serve-itself": serveOnlyItself, "serve-fuse": serveFuse,
 	}
 }

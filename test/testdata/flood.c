@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -96,6 +97,30 @@ static void do_alive(int n)
 		ended += !status;
 	if (ended != n)
 		die("wait");
+}
+
+static pthread_barrier_t all;
+
+static void *looks(void *unused)
+{
+	pthread_barrier_wait(&all);
+	close(look());
+	return unused;
+}
+
+// Threads that act at the same time.
+static void do_threads(int n)
+{
+	pthread_t *threads = calloc(n, sizeof *threads);
+	pthread_attr_t small;
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 64 << 10);
+	pthread_barrier_init(&all, NULL, n);
+	for (int i = 0; i < n; i++)
+		if (pthread_create(&threads[i], &small, looks, NULL))
+			exit(77);
+	for (int i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
 }
 
 // A table of descriptors as large as that, each of which is used.
@@ -187,6 +212,8 @@ int main(int argc, char **argv)
 		do_turn(n);
 	else if (!strcmp(argv[1], "alive"))
 		do_alive(n);
+	else if (!strcmp(argv[1], "threads"))
+		do_threads(n);
 	else if (!strcmp(argv[1], "descriptors"))
 		do_descriptors(n);
 	else if (!strcmp(argv[1], "storm"))
