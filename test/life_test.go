@@ -178,6 +178,20 @@ func TestExecByAThread(t *testing.T) {
 	}
 }
 
+// An exec is seen though its old address space lives on: another task has it,
+// or somebody just looks into it.
+func TestExecOfOneWhoSharesMemory(t *testing.T) {
+	t.Parallel()
+	s := run(t, options{}, life(t, "sharedexec", "/etc/hostname")...)
+	cat := s.opens("/etc/hostname")
+	if len(cat) != 1 {
+		t.Fatalf("/etc/hostname is opened %d times", len(cat))
+	}
+	if first := s.events[0]; string(cat[0].Process) != "cat" || cat[0].TTD != 2 || cat[0].PID != first.PID || cat[0].TNum != first.TNum {
+		t.Errorf("cat is %+v", cat[0])
+	}
+}
+
 // Children that act only when their parent has died or become another program
 // are still its children as it was.
 // Who has made a task is known though it is gone, or has become another

@@ -14,7 +14,7 @@ import (
 
 // Exec is an exec that has begun. Whether it succeeds shows later: the kernel
 // tells nobody. It has succeeded when the address space of its beginning is
-// gone from the task.
+// gone, or the task has another.
 type Exec struct {
 	TaskID   tsem.Digest     // identity of the task if the exec succeeds
 	Comm     []byte          // its name then
@@ -22,7 +22,7 @@ type Exec struct {
 	Likely   bool            // everything that was checked lets it succeed
 
 	mem    int     // descriptor of /proc/TID/mem, -1 if refused
-	before imaging // of the task, where it is needed
+	before imaging // of the task
 	after  imaging // what was found now that gone was asked, if it had to look
 }
 
@@ -38,9 +38,7 @@ func (r *Registry) BeginExec(t *Task, e *Exec) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.mem, _ = unix.Open(kernel.ProcPath(t.TID, "mem"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if e.mem < 0 || t.shares != 0 {
-		e.before = r.imageOf(t)
-	}
+	e.before = r.imageOf(t)
 	if t.Exec != nil {
 		r.drop(t)
 	}
@@ -210,7 +208,9 @@ func (e *Exec) gone(t *Task) bool {
 			return true
 		}
 		if t.shares == 0 {
-			return false
+			// Another task may have it, or somebody just look into it.
+			e.after = imageOf(t.TID, make([]byte, 1024))
+			return e.before.known && e.after.known && e.after.image != e.before.image
 		}
 		// Made by vfork: the address space lives on in the other task.
 		if same, err := kernel.SameMemory(t.TID, t.shares); err == nil {

@@ -149,6 +149,26 @@ static void do_threadexec(char **argv)
 	sleeps(NULL);
 }
 
+static int stays(void *up)
+{
+	close(((int *)up)[1]);
+	until(((int *)up)[0]);
+	_exit(0);
+}
+
+// The memory lives on in a child until the program that is executed ends.
+static void do_sharedexec(char **argv)
+{
+	static char stack[65536];
+	static int up[2];
+	if (pipe(up))
+		die("pipe");
+	if (clone(stays, stack + sizeof stack, CLONE_VM | SIGCHLD, up) < 0)
+		die("clone");
+	execv("/bin/cat", (char *[]){ "cat", argv[0], NULL });
+	die("execv");
+}
+
 // The child's parent is gone before the grandchild acts.
 static void do_orphan(void)
 {
@@ -346,6 +366,8 @@ int main(int argc, char **argv)
 		do_execfail(argv + 1);
 	else if (!strcmp(what, "threadexec"))
 		do_threadexec(argv + 2);
+	else if (!strcmp(what, "sharedexec"))
+		do_sharedexec(argv + 2);
 	else if (!strcmp(what, "orphan"))
 		do_orphan();
 	else if (!strcmp(what, "late"))
