@@ -143,7 +143,7 @@ func TestBrokerThatIsAway(t *testing.T) {
 	for i := range 2 {
 		name := fmt.Sprintf("%d.exp", i)
 		errs = publish(t, dir, 123, append(args, "--offline-start", "-o", name, "--", "true")...)
-		if !strings.Contains(errs, "not delivered") || !strings.Contains(errs, "spool/") {
+		if !strings.Contains(errs, "not delivered") || !strings.Contains(errs, "spool/") || strings.Count(errs, "\n") != 2 {
 			t.Errorf("not told: %s", errs)
 		}
 		file, err := os.ReadFile(filepath.Join(dir, name))

@@ -128,8 +128,14 @@ func (s *Sink) Connect(ctx context.Context) error {
 	return nil
 }
 
-// Start connects as soon as the broker can be reached.
-func (s *Sink) Start() { s.publisher.Start() }
+// Start connects as soon as the broker can be reached. That it is away the
+// caller has told.
+func (s *Sink) Start() {
+	s.mu.Lock()
+	s.link.away, s.link.told, s.link.last = true, true, time.Now()
+	s.mu.Unlock()
+	s.publisher.Start()
+}
 
 // Name is what the user calls the broker.
 func (s *Sink) Name() string { return s.options.Name }
