@@ -77,7 +77,8 @@ Reports
       --help               this page
       --version            version, Go version and platform
 
-Not available in this version: -e, --ring, --source bpf, --source trace
+Not available in this version: -e, --source bpf -R, --source bpf -C, --source
+trace
 
 Exit status: that of the workload, 128+N when signal N ended it, or
   123  the workload ended well, but events were lost or not delivered

@@ -158,13 +158,17 @@ func (d *Deriver) send(c *Call, fd int32, m *message) error {
 	return nil
 }
 
-// destination is the address in a message: only those of the internet are
-// told.
 func (d *Deriver) destination(family int32, name []byte) tsem.Addr {
+	return Destination(d.opts.Algorithm, family, name)
+}
+
+// Destination is the address in a message: only those of the internet are
+// told.
+func Destination(alg *tsem.Algorithm, family int32, name []byte) tsem.Addr {
 	if len(name) == 0 || family != unix.AF_INET && family != unix.AF_INET6 {
 		return tsem.Addr{}
 	}
-	a := d.address(family, name)
+	a := Address(alg, family, name)
 	if a.Family == tsem.AddrInet6 {
 		a.Family, a.Flow, a.Scope = tsem.AddrInet6Short, 0, 0
 	}

@@ -248,10 +248,14 @@ func shutdown(d *Deriver, c *Call) error {
 	return nil
 }
 
-// address describes an address given for a socket of family, in the numbers of
+func (d *Deriver) address(family int32, sa []byte) tsem.Addr {
+	return Address(d.opts.Algorithm, family, sa)
+}
+
+// Address describes an address given for a socket of family, in the numbers of
 // TSEM: ports and IPv4 addresses as the network's bytes read as a number of
 // the host.
-func (d *Deriver) address(family int32, sa []byte) tsem.Addr {
+func Address(alg *tsem.Algorithm, family int32, sa []byte) tsem.Addr {
 	padded := make([]byte, sockaddrMax)
 	copy(padded, sa)
 	switch family {
@@ -273,7 +277,7 @@ func (d *Deriver) address(family int32, sa []byte) tsem.Addr {
 	case unix.AF_UNIX:
 		return tsem.Addr{Family: tsem.AddrUnix, Path: unixPath(sa)}
 	}
-	h := d.opts.Algorithm.New()
+	h := alg.New()
 	if len(sa) > 2 {
 		h.Write(sa[2:])
 	}

@@ -86,6 +86,24 @@ func (d *Digests) Of(o *Object, slow func()) (digest tsem.Digest, missing string
 	return digest, ""
 }
 
+// Opened is Of for a regular file that is open with O_PATH as fd, and is st.
+// It is read by a thread of its own, since nothing is known of its file system.
+func (d *Digests) Opened(fd int, st *unix.Statx_t) (digest tsem.Digest, missing string) {
+	o := Object{Stat: *st, Mount: &Mount{}}
+	o.has(fd)
+	return d.Of(&o, nil)
+}
+
+// Missed counts a digest that somebody else found not to be had.
+func (d *Digests) Missed(word string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.missing[word]++
+}
+
+// NewDigests is for who looks at files without a World.
+func NewDigests(alg *tsem.Algorithm) *Digests { return newDigests(alg) }
+
 // remember keeps the digest of a version, unless it is so young that the file
 // could change without becoming another.
 func (d *Digests) remember(v version, digest tsem.Digest) {

@@ -78,6 +78,16 @@ var filesystems = map[string]filesystem{
 	"tracefs":      {unix.TRACEFS_MAGIC, true, false},
 }
 
+// Pseudo tells whether TSEM never hashes the files of file systems with that
+// magic number.
+func Pseudo(magic uint32) bool {
+	switch magic {
+	case unix.TMPFS_MAGIC, unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC:
+		return true
+	}
+	return filesystems[typeByMagic(magic)].pseudo
+}
+
 // typeByMagic names the file systems that have no mount anybody can list.
 func typeByMagic(magic uint32) string {
 	for name, fs := range filesystems {

@@ -37,6 +37,10 @@ const (
 	CauseUnconfirmed
 	CauseStalled
 	CauseOutputStuck
+	CauseNested
+	CauseNoMemory
+	CauseTaskUnseen
+	CauseUnidentified
 
 	causeCount = iota + 1
 )
@@ -56,6 +60,10 @@ var causes = [causeCount]struct{ word, meaning string }{
 	CauseOutputError:    {"output_error", "the output could not be opened or written"},
 	CauseKilled:         {"killed", "quixote-export or its watchdog was killed"},
 	CauseStalled:        {"stalled", "memory or a file that a call names did not answer"},
+	CauseNested:         {"nested", "they came while their task was telling of another"},
+	CauseNoMemory:       {"no_memory", "the kernel had no memory to write them"},
+	CauseTaskUnseen:     {"task_unseen", "the kernel had no memory to see that a task belongs to the workload"},
+	CauseUnidentified:   {"unidentified", "the kernel had no room to note a program or a maker, whose identity is empty or of nobody"},
 	CauseSyncError:      {"sync_error", "records were written, but it is not certain that they are safe"},
 	CauseOutputStuck:    {"output_stuck", "the reader of the output took nothing, and could not or should not be waited for"},
 	CauseOutputDeleted:  {"output_deleted", "the output was deleted while it was written, and the records in it"},

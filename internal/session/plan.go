@@ -218,6 +218,9 @@ func (p *Plan) Warnings(source string) []string {
 	if (p.Abspath || p.IncludeRuntime) && source == SourceTSEM {
 		lines = append(lines, "--abspath and --include-runtime have no effect: the tsem source passes records on as the kernel writes them")
 	}
+	if p.Abspath && source == SourceBPF {
+		lines = append(lines, "--abspath has no effect: where a path is told relative to its file system, the hooks of the bpf source are not given the mount")
+	}
 	if (p.IO || p.AllowURing) && source != SourceSeccomp {
 		lines = append(lines, "--io and --allow-io-uring have no effect: only the seccomp source needs them, and the events come from "+source)
 	}

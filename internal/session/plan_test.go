@@ -122,8 +122,8 @@ func TestWhatThisVersionLacks(t *testing.T) {
 		change func(*Plan)
 	}{
 		{"-e", func(p *Plan) { p.Endpoint = "h" }},
-		{"--ring", func(p *Plan) { p.Ring = 4096 }},
-		{"--source bpf", func(p *Plan) { p.Source = SourceBPF }},
+		{"--source bpf -R", func(p *Plan) { p.Source, p.Mode = SourceBPF, Root }},
+		{"--source bpf -C", func(p *Plan) { p.Source, p.Mode = SourceBPF, Container }},
 		{"--source trace", func(p *Plan) { p.Source = SourceTrace }},
 	} {
 		t.Run(row.flag, func(t *testing.T) {

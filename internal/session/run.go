@@ -18,6 +18,7 @@ import (
 	"quixote-export/internal/model"
 	"quixote-export/internal/record"
 	"quixote-export/internal/sink/file"
+	"quixote-export/internal/source/bpf"
 	"quixote-export/internal/source/seccomp"
 	tsemsource "quixote-export/internal/source/tsem"
 	"quixote-export/internal/workload"
@@ -37,18 +38,21 @@ const statusFailed = 125
 // IsEnter and Enter are the entrance of the re-executed child, which becomes
 // the workload. See package workload.
 func IsEnter(args []string) bool {
-	return workload.IsEnter(args) || workload.IsWatchdog(args)
+	return workload.IsEnter(args) || workload.IsWatchdog(args) || bpf.IsRelease(args)
 }
 
 // Enter runs the child; it returns only if that failed. The other child there
 // can be is the watchdog.
 func Enter(args []string) int {
+	if bpf.IsRelease(args) {
+		return 0
+	}
 	if workload.IsWatchdog(args) {
 		return workload.Watch(args, map[string]workload.Read{SourceTSEM: tsemsource.Read, wayRoot: tsemsource.Read}, execute)
 	}
 	return workload.Enter(args, map[string]workload.Way{
 		SourceSeccomp: seccomp.Enter, SourceTSEM: tsemsource.Enter,
-		wayRuntime: enterNothing, wayRoot: enterNothing,
+		SourceBPF: enterNothing, wayRuntime: enterNothing, wayRoot: enterNothing,
 	})
 }
 
@@ -327,6 +331,9 @@ func (s *session) start(number uint64) error {
 	}
 	if s.source == SourceTSEM {
 		return s.startTSEM()
+	}
+	if s.source == SourceBPF {
+		return s.startBPF(number)
 	}
 	spec := s.spec(s.source)
 	spec.Options = seccomp.Entrance{Model: s.model.Name, IO: s.plan.IO}.Options()

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"quixote-export/internal/derive"
+	"quixote-export/internal/source/bpf"
 	"quixote-export/internal/source/seccomp"
 	tsemsource "quixote-export/internal/source/tsem"
 )
@@ -27,7 +30,7 @@ func sources(securityfs string) []source {
 	nothing := func() string { return "" }
 	return []source{
 		{SourceTSEM, "the events of a TSEM kernel, in its own order and digests", func() error { return tsemsource.Probe(securityfs) }, nothing},
-		{SourceBPF, "BPF programs on the hooks of the kernel", absent(SourceBPF), nothing},
+		{SourceBPF, "BPF programs on the hooks of the kernel", bpf.Probe, bpfLimits},
 		{SourceSeccomp, seccompSees(), seccomp.Probe, seccomp.Limits},
 		{SourceTrace, "the system calls of the whole host", absent(SourceTrace), nothing},
 	}
@@ -66,11 +69,29 @@ func Sources(w io.Writer, plan *Plan) error {
 	return nil
 }
 
-// pick chooses the source of the events.
+// bpfLimits tells what is not seen by the programs on this host.
+func bpfLimits() string {
+	missing, err := bpf.Missing()
+	if err != nil {
+		return err.Error()
+	}
+	var hooks []string
+	for name, why := range missing {
+		hooks = append(hooks, name+": "+why.Error())
+	}
+	slices.Sort(hooks)
+	if len(hooks) == 0 {
+		return "when it is asked for by name"
+	}
+	return "when it is asked for by name, without some events (" + strings.Join(hooks, "; ") + ")"
+}
+
+// pick chooses the source of the events. The bpf source is not picked unasked.
 func (p *Plan) pick() (string, error) {
 	var reasons error
 	for _, s := range sources(p.securityfs()) {
-		if p.Source != SourceAuto && s.name != p.Source || s.name == SourceTrace || p.Mode == Root && s.name == SourceSeccomp {
+		if p.Source != SourceAuto && s.name != p.Source || s.name == SourceTrace || p.Mode == Root && s.name == SourceSeccomp ||
+			p.Source == SourceAuto && s.name == SourceBPF {
 			continue
 		}
 		err := s.probe()

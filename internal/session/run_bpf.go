@@ -1,0 +1,36 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"quixote-export/internal/source/bpf"
+	"quixote-export/internal/workload"
+)
+
+// startBPF makes the child, which enters nothing: it is put into its context
+// from outside.
+func (s *session) startBPF(number uint64) error {
+	work, err := workload.Start(s.spec(SourceBPF))
+	if err != nil {
+		return err
+	}
+	s.work = work
+	src, err := bpf.Attach(work.PID, bpf.Options{
+		Context:     number,
+		Ledger:      s.ledger,
+		Model:       s.model,
+		Algorithm:   s.plan.Digest,
+		DigestLimit: s.plan.DigestLimit,
+		Current:     s.plan.NSRefCurrent,
+		Timestamp:   s.plan.Timestamp,
+		Ring:        uint32(s.plan.Ring),
+		Keep:        s.work.Keep,
+		Log:         s.log,
+	})
+	if err != nil {
+		return s.notAttached(err, false)
+	}
+	s.src = src
+	return nil
+}

@@ -1,0 +1,60 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only
+
+// What the programs and their reader must agree on. ../wire.go has the same.
+
+#pragma once
+
+#define NOTHING (~0ull) // in the place of a number or size: there is none
+
+enum place { PLACE_ROOT, PLACE_CHROOT, PLACE_NAMESPACE };
+
+enum head_flags { HEAD_USERS = 1 }; // maps of the user namespace follow
+
+enum path_flags {
+	PATH_DETACHED = 1, // it does not come to a root
+	PATH_UNLINKED = 2, // its last name has been removed
+	PATH_TOO_LONG = 4,
+};
+
+// Notes are no events; their numbers follow those of the events.
+enum note { NOTE_EXEC = 200, NOTE_MADE, NOTE_END };
+
+enum lost_cause {
+	LOST_RING,     // there was no room in the ring
+	LOST_TOO_LONG, // the event does not fit in the scratch
+	LOST_NESTED,   // it came while the task told of another
+	LOST_MEMORY,   // there was no memory for the scratch
+	LOST_TASK,     // there was none for a new task, which is not seen
+	LOST_NOTE,     // an exec or a new file could not be noted
+	LOST_OWNER,    // or who made a socket or System V object
+	LOST_CAUSES,
+};
+
+// Sizes of parts in bytes, which hooks.bpf.c holds against its structs.
+#define HEAD_SIZE 112
+#define INODE_SIZE 120
+#define PATH_SIZE 16
+#define NOTE_SIZE 32
+#define STATE_SIZE 72
+#define MUTE_AT 64 // in a state
+
+struct made_note {
+	unsigned short type;
+	unsigned short pad[3];
+	unsigned long long made;
+	unsigned int dev, generation;
+	unsigned long long ino;
+};
+
+// Numbers of the kernel.
+#define FMODE_EXEC 0x20
+#define S_IFMT 0170000
+#define S_IFREG 0100000
+#define PROT_EXEC 4
+#define SIGURG 23
+#define ENOSYS 38
+#define AF_UNIX 1
+#define ADDRESS_MAX 128
+#define NSFS_MAGIC 0x6e736673
+#define OVERLAYFS_MAGIC 0x794c7630

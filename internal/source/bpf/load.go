@@ -1,0 +1,196 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+
+	"quixote-export/internal/model"
+	"quixote-export/tsem"
+)
+
+//go:generate go run gen_object.go
+
+//go:embed hooks.o
+var object []byte
+
+// DefaultRing is the size in bytes of the ring for events.
+const DefaultRing = 16 << 20
+
+// tracing are the programs that are on no security hook.
+var tracing = []string{"task_newtask", "sched_process_exit"}
+
+// loaded is what is in the kernel of one context. It goes with our process.
+type loaded struct {
+	programs *ebpf.Collection
+	// links keep the programs attached: when nothing refers to them they are
+	// closed.
+	links   []link.Link
+	looking *link.Iter
+	missing map[string]error // hooks that could not be had
+}
+
+// loadOptions are set in the programs before they are loaded.
+type loadOptions struct {
+	ring  uint32
+	users bool // the maps of user namespaces are wanted
+	model *model.Model
+}
+
+func load(o loadOptions) (*loaded, error) {
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the types of the kernel: %w", err)
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the BPF programs: %w", err)
+	}
+	usable, missing := fit(types)
+	usable = of(usable, o.model)
+	if err := choose(spec, usable, missing); err != nil {
+		return nil, err
+	}
+	if err := o.set(spec); err != nil {
+		return nil, err
+	}
+	l := &loaded{missing: missing}
+	if l.programs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		Programs: ebpf.ProgramOptions{KernelTypes: types},
+	}); err != nil {
+		return nil, fmt.Errorf("cannot load the BPF programs: %w", err)
+	}
+	if err := l.attach(usable); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// choose leaves in spec the programs that are usable.
+func choose(spec *ebpf.CollectionSpec, usable []*hook, missing map[string]error) error {
+	wanted := map[string]bool{"look": true}
+	for _, name := range tracing {
+		wanted[name] = true
+	}
+	for _, h := range usable {
+		wanted[h.programName()] = true
+	}
+	for i := range hooks {
+		if err := missing[hooks[i].name]; err != nil && hooks[i].needed {
+			return fmt.Errorf("the hook %s cannot be used: %w", hooks[i].name, err)
+		}
+	}
+	for name := range spec.Programs {
+		if !wanted[name] {
+			delete(spec.Programs, name)
+		}
+	}
+	return nil
+}
+
+func (o *loadOptions) set(spec *ebpf.CollectionSpec) error {
+	if o.ring != 0 {
+		spec.Maps["ring"].MaxEntries = o.ring
+	}
+	_, opens := o.model.Of(tsem.FileOpen)
+	for name, on := range map[string]bool{"want_users": o.users, "no_opens": !opens} {
+		if on {
+			if err := spec.Variables[name].Set(uint32(1)); err != nil {
+				return fmt.Errorf("cannot set %s in the BPF programs: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// attach attaches the programs, those first that others rely on.
+func (l *loaded) attach(usable []*hook) error {
+	for _, h := range usable {
+		at, err := link.AttachLSM(link.LSMOptions{Program: l.programs.Programs[h.programName()]})
+		if err != nil {
+			return fmt.Errorf("cannot attach to the hook %s: %w", h.name, err)
+		}
+		l.links = append(l.links, at)
+	}
+	for _, name := range tracing {
+		at, err := link.AttachTracing(link.TracingOptions{Program: l.programs.Programs[name]})
+		if err != nil {
+			return fmt.Errorf("cannot attach to the tracepoint %s: %w", name, err)
+		}
+		l.links = append(l.links, at)
+	}
+	var err error
+	if l.looking, err = link.AttachIter(link.IterOptions{Program: l.programs.Programs["look"]}); err != nil {
+		return fmt.Errorf("cannot attach the BPF iterator of tasks: %w", err)
+	}
+	_, err = l.look()
+	return err
+}
+
+// look lists the processes of the context that are alive, and notes where we
+// stand ourselves.
+func (l *loaded) look() (pids []int, err error) {
+	r, err := l.looking.Open()
+	if err != nil {
+		return nil, fmt.Errorf("cannot look at the tasks through BPF: %w", err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look at the tasks through BPF: %w", err)
+	}
+	seen := make(map[int]bool)
+	for ; len(b) >= 4; b = b[4:] {
+		if pid := int(binary.NativeEndian.Uint32(b)); !seen[pid] {
+			seen[pid] = true
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// stateSize is that of a struct state, and muteAt where its member of that name
+// is.
+const (
+	stateSize = 72
+	muteAt    = 64
+)
+
+// tag makes a process one that waits for its first exec, with which it becomes
+// the first task of the context.
+func (l *loaded) tag(pidfd int) error {
+	state := make([]byte, stateSize)
+	binary.NativeEndian.PutUint32(state[muteAt:], 1)
+	return l.programs.Maps["states"].Put(uint32(pidfd), state)
+}
+
+// number reads a variable of the programs.
+func (l *loaded) number(name string) (n uint64) {
+	l.programs.Variables[name].Get(&n)
+	return n
+}
+
+// lost reads how many events were not written, by cause.
+func (l *loaded) lost() (n [lostCauses]uint64) {
+	l.programs.Variables["lost"].Get(&n)
+	return n
+}
+
+// close gives up all of it.
+func (l *loaded) close() {
+	l.release()
+	if l.looking != nil {
+		l.looking.Close()
+	}
+	l.programs.Close()
+}

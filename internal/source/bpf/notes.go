@@ -1,0 +1,68 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strings"
+
+	"quixote-export/internal/kernel"
+)
+
+// note takes one note. It is true if that was that the workload has ended.
+func (d *decoder) note(b []byte) (ended bool) {
+	if len(b) < 8 {
+		return false
+	}
+	order := binary.NativeEndian
+	switch order.Uint16(b) {
+	case noteEnd:
+		return true
+	case noteMade:
+		if len(b) >= noteSize {
+			d.made.become(order.Uint64(b[8:]), inodeKey{
+				dev: order.Uint32(b[16:]), generation: order.Uint32(b[20:]), ino: order.Uint64(b[24:]),
+			})
+		}
+	case noteExec:
+		d.exec(b)
+	}
+	return false
+}
+
+// exec gives an exec its identity. It is computed as soon as it can be: the
+// program is there to be read as long as it runs.
+func (d *decoder) exec(b []byte) {
+	c := cursor{b: b}
+	d.text = d.text[:0]
+	d.head.read(&c)
+	ttd := c.u64()
+	d.file(&c, &d.program.File, false)
+	if c.short {
+		return
+	}
+	for uint64(len(d.ids)) <= ttd {
+		d.ids = append(d.ids, nil)
+	}
+	d.ids[ttd] = d.hasher.TaskID(nil, d.id(d.head.pttd), &d.program.File)
+}
+
+// longMap reads from procfs the map of a user namespace that is longer than what
+// the programs write of it. For a task that has gone there is none: then its ids
+// are told as those without a mapping.
+func longMap(pid int, name string) (m []extent) {
+	text, err := os.ReadFile(kernel.ProcPath(pid, name))
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		var x extent
+		if _, err := fmt.Sscan(line, &x.inside, &x.outside, &x.count); err == nil {
+			m = append(m, x)
+		}
+	}
+	return m
+}

@@ -1,0 +1,314 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bpf makes events out of what BPF programs on the security hooks of
+// the kernel tell of a workload.
+//
+// A workload is a task and all that descends from it; the kernel side keeps it
+// apart from everybody else. The workload never waits: its events go into a ring
+// and are read from there, and when the ring is full they are lost. That is
+// counted in the kernel and becomes a lost record at the place where they are
+// missing. The order is that of the ring.
+package bpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"quixote-export/internal/ledger"
+	"quixote-export/internal/model"
+	"quixote-export/internal/record"
+	"quixote-export/internal/recorder"
+	"quixote-export/tsem"
+)
+
+// Options of a source.
+type Options struct {
+	Context   uint64         // number of the context
+	Ledger    *ledger.Ledger // where records are kept until they are delivered
+	Model     *model.Model   // which events
+	Algorithm *tsem.Algorithm
+	// DigestLimit is the size in bytes above which files have no digest.
+	DigestLimit uint64
+	Current     bool   // ids as in the task's own user namespace
+	Timestamp   bool   // add the wall-clock time
+	Ring        uint32 // bytes of the ring, 0 for DefaultRing
+	// Keep, if set, is called with the descriptor of each program on its hook, for
+	// somebody who keeps it beyond our death: until the workload has been ended,
+	// which must not wait for the kernel to take the programs off.
+	Keep func(fd int)
+	Log  *slog.Logger
+}
+
+// Source is one context that is watched by its hooks.
+type Source struct {
+	opts    Options
+	kernel  *loaded
+	events  *ringbuf.Reader
+	notes   *ringbuf.Reader
+	decoder *decoder
+	rec     *recorder.Recorder
+	first   int           // pidfd of the process that becomes the workload
+	done    chan struct{} // closed when no task of the context is left
+
+	looking sync.Mutex // held to ask the kernel who is alive
+	closed  bool
+
+	conditional bool // the model keeps some events of a type only
+	entry, note ringbuf.Record
+	lost        [lostCauses]uint64 // what has been told of that
+	lostSum     uint64
+	adjusted    time.Time // when the wall clock was looked at
+
+	tap func(entry []byte, note bool) // is shown everything that is read; for tests
+}
+
+// Attach begins to watch process pid, which must not execute anything before
+// its workload.
+func Attach(pid int, opts Options) (*Source, error) { return attach(pid, opts, nil) }
+
+func attach(pid int, opts Options, tap func([]byte, bool)) (*Source, error) {
+	k, err := load(loadOptions{ring: opts.Ring, users: opts.Current, model: opts.Model})
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{opts: opts, kernel: k, first: -1, tap: tap, rec: recorder.New(opts.Context, opts.Ledger), done: make(chan struct{})}
+	for name, err := range k.missing {
+		opts.Log.Debug("a hook is not watched", "hook", name, "reason", err)
+	}
+	if err := s.open(); err != nil {
+		s.close()
+		return nil, err
+	}
+	for _, at := range k.links {
+		if fd, ok := descriptor(at); ok && opts.Keep != nil {
+			opts.Keep(fd)
+		}
+	}
+	if s.first, err = unix.PidfdOpen(pid, 0); err == nil {
+		err = k.tag(s.first)
+	}
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("cannot put the workload into its context: %w", err)
+	}
+	go s.run()
+	return s, nil
+}
+
+// open makes the readers of the rings.
+func (s *Source) open() (err error) {
+	if s.events, err = ringbuf.NewReader(s.kernel.programs.Maps["ring"]); err != nil {
+		return fmt.Errorf("cannot read the BPF ring: %w", err)
+	}
+	if s.notes, err = ringbuf.NewReader(s.kernel.programs.Maps["notes"]); err != nil {
+		return fmt.Errorf("cannot read the BPF ring: %w", err)
+	}
+	s.notes.SetDeadline(time.Unix(1, 0)) // what is there is read, nothing waited for
+	files := newDigests(s.opts.Algorithm, s.opts.DigestLimit)
+	var home uint32
+	s.kernel.programs.Variables["home_mounts"].Get(&home)
+	files.home = home
+	s.decoder = newDecoder(s.opts.Algorithm, s.opts.Model, files)
+	s.decoder.wall = s.opts.Timestamp
+	s.decoder.born = uint64(time.Now().UnixNano() - bootTime())
+	for _, r := range s.opts.Model.Rules {
+		s.conditional = s.conditional || r.When != 0
+	}
+	s.adjust()
+	return nil
+}
+
+// adjust looks at the wall clock, which may have been set.
+func (s *Source) adjust() {
+	s.adjusted = time.Now()
+	s.decoder.boot = time.Unix(0, bootTime())
+}
+
+// beat is how often it is looked whether something was lost that nothing
+// follows.
+const beat = 100 * time.Millisecond
+
+// run reads until no task is left.
+func (s *Source) run() {
+	defer close(s.done)
+	begun := false
+	for {
+		s.events.SetDeadline(time.Now().Add(beat))
+		ended, err := s.drain()
+		if err != nil {
+			s.rec.End(fmt.Errorf("cannot read the BPF ring: %w", err))
+			return
+		}
+		live := s.kernel.number("live")
+		begun = begun || live > 0 || ended
+		if live == 0 && (begun || s.gone()) {
+			break
+		}
+		if time.Since(s.adjusted) > time.Second {
+			s.adjust()
+		}
+	}
+	s.kernel.release()
+	// What was written until then comes before the end.
+	s.events.SetDeadline(time.Unix(1, 0))
+	for s.events.AvailableBytes() > 0 {
+		if _, err := s.drain(); err != nil {
+			break
+		}
+	}
+	s.tellLost(^uint64(0))
+	s.rec.End(io.EOF)
+	s.close()
+}
+
+// gone tells that the process that should become the workload has ended.
+func (s *Source) gone() bool {
+	fds := []unix.PollFd{{Fd: int32(s.first), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return n > 0 && err == nil
+}
+
+// drain waits for events and reads all there are. ended tells that there was no
+// task left at some time.
+func (s *Source) drain() (ended bool, err error) {
+	for {
+		err := s.events.ReadInto(&s.entry)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.tellLost(^uint64(0))
+			return ended, nil
+		}
+		if err != nil {
+			return ended, err
+		}
+		for s.notes.AvailableBytes() > 0 {
+			if s.notes.ReadInto(&s.note) == nil {
+				if s.tap != nil {
+					s.tap(s.note.RawSample, true)
+				}
+				s.decoder.note(s.note.RawSample)
+			}
+		}
+		if s.decoder.note(s.entry.RawSample) {
+			ended = true
+			return ended, nil
+		}
+		if s.tap != nil {
+			s.tap(s.entry.RawSample, false)
+		}
+		s.record(s.entry.RawSample)
+		if s.entry.Remaining == 0 {
+			return ended, nil
+		}
+	}
+}
+
+// record records one event, and before it what was lost until then.
+func (s *Source) record(b []byte) {
+	e := s.decoder.decode(b)
+	if n := s.decoder.head.lost; n > s.lostSum {
+		s.tellLost(n - s.lostSum)
+	}
+	if e == nil {
+		s.rec.Lost(record.CauseRecordInvalid, 1, true)
+		return
+	}
+	if !s.decoder.keeps() {
+		return
+	}
+	s.rec.Lock()
+	s.rec.Append(e)
+	s.rec.Unlock()
+}
+
+// losses says what each counter of the kernel means for the stream.
+var losses = [lostCauses]struct {
+	cause record.Cause
+	exact bool // it counts events
+}{
+	lostRing:    {record.CauseRingFull, true},
+	lostTooLong: {record.CauseRecordTooLong, true},
+	lostNested:  {record.CauseNested, true},
+	lostMemory:  {record.CauseNoMemory, true},
+	lostTask:    {record.CauseTaskUnseen, false},
+	lostNote:    {record.CauseUnidentified, false},
+	lostOwner:   {record.CauseUnidentified, false},
+}
+
+// tellLost records up to n losses that have not been told.
+func (s *Source) tellLost(n uint64) {
+	now := s.kernel.lost()
+	for i := range now {
+		missed := min(now[i]-s.lost[i], n)
+		if missed == 0 {
+			continue
+		}
+		n -= missed
+		s.lost[i] += missed
+		s.lostSum += missed
+		l := losses[i]
+		// Of those of a model with conditions nobody knows how many it keeps.
+		s.rec.Lost(l.cause, missed, l.exact && !s.conditional)
+	}
+}
+
+// close gives up what is in the kernel.
+func (s *Source) close() {
+	if s.events != nil {
+		s.events.Close()
+	}
+	if s.notes != nil {
+		s.notes.Close()
+	}
+	if s.decoder != nil {
+		s.decoder.digests.close()
+	}
+	if s.first >= 0 {
+		unix.Close(s.first)
+	}
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	s.kernel.close()
+	s.closed = true
+}
+
+// Next implements the exporter's source.
+func (s *Source) Next(ctx context.Context) (*record.Batch, error) { return s.rec.Next(ctx) }
+
+// Losses implements the exporter's source.
+func (s *Source) Losses() record.Losses { return s.rec.Losses() }
+
+// Done is closed when no task of the context is left.
+func (s *Source) Done() <-chan struct{} { return s.done }
+
+// Processes lists the thread groups of the context that are alive.
+func (s *Source) Processes() []int {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	if s.closed {
+		return nil
+	}
+	pids, err := s.kernel.look()
+	if err != nil {
+		s.opts.Log.Error("tasks of the context are not known", "error", err)
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+// Sealed tells that nothing more will enter the context.
+func (s *Source) Sealed() {}
+
+// DigestsMissing counts the files whose digest could not be had, by the word
+// that says why.
+func (s *Source) DigestsMissing() map[string]uint64 { return s.decoder.digests.files.Missing() }
