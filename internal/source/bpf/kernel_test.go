@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"quixote-export/internal/record"
 	"quixote-export/tsem"
 )
@@ -177,5 +175,3 @@ func recordTo(t *testing.T) func([]byte, bool) {
 	t.Cleanup(func() { f.Close() })
 	return func(b []byte, note bool) { writeEntry(f, b, note) }
 }
-
-var _ = unix.EINVAL

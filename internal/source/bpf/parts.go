@@ -201,7 +201,7 @@ func (d *decoder) file(c *cursor, f *tsem.File, opening bool) {
 	st := d.inode(c, &f.Inode)
 	flags := d.path(c, &f.Path, absolute, st.magic)
 	if kind := c.bytes(); kind != nil && !f.Path.HasDev {
-		f.Path.Pathname = d.join3(kind)
+		f.Path.Pathname = d.kindPath(kind)
 	}
 	d.stamp(&f.Path, st.inodeKey)
 	f.Digest, f.DigestMissing = nil, ""
@@ -217,8 +217,8 @@ func (d *decoder) file(c *cursor, f *tsem.File, opening bool) {
 	f.Digest, f.DigestMissing = d.digests.of(&d.head, &st, &f.Path, flags)
 }
 
-// join3 is the invented name of a namespace: its kind, and ":/".
-func (d *decoder) join3(kind []byte) []byte {
+// kindPath is the invented name of a namespace: its kind, and ":/".
+func (d *decoder) kindPath(kind []byte) []byte {
 	d.text = grown(d.text, len(kind)+2)
 	start := len(d.text)
 	d.text = append(append(d.text, kind...), ":/"...)

@@ -31,7 +31,8 @@ const (
 	acts  = "QUIXOTE_BPF_TEST_ACTS"
 )
 
-var locked = func() bool { runtime.LockOSThread(); return true }()
+// The thread that is marked must be the one that executes the workload.
+func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	switch {
