@@ -28,6 +28,9 @@ const pace = 10 * time.Millisecond
 // returns when the runtime has ended, or when there is nothing to do.
 func (c *Container) Stop(runtime int, sig unix.Signal, ended <-chan struct{}) {
 	late := time.After(grace)
+	// A program that is just beginning has its name already, but for a moment
+	// still the handlers of the one before.
+	again := false
 	for {
 		pid, fd := c.first(runtime)
 		if fd >= 0 {
@@ -42,7 +45,10 @@ func (c *Container) Stop(runtime int, sig unix.Signal, ended <-chan struct{}) {
 			c.Kill(runtime, ended)
 			return
 		case sig != unix.SIGINT && sig != unix.SIGTERM:
-			return
+			if again {
+				return
+			}
+			again = true
 		default:
 			wait = nil
 		}
