@@ -141,6 +141,12 @@ func mountRest() error {
 			return err
 		}
 	}
+	if err := os.MkdirAll("/mnt", 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile("/etc/hostname", []byte("vm\n"), 0o644); err != nil {
+		return err
+	}
 	return unix.Sethostname([]byte("vm"))
 }
 
