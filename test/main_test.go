@@ -6,6 +6,7 @@ package test
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -21,11 +22,27 @@ func TestMain(m *testing.M) {
 	}
 	os.Unsetenv("TZ")
 	syscall.Umask(0o022)
+	hearSignals()
 	status := m.Run()
 	if folder != "" {
 		os.RemoveAll(folder)
 	}
 	os.Exit(status)
+}
+
+// hearSignals undoes it when the tests were started with signals ignored (nohup,
+// a shell's &): the programs they start would ignore them as well.
+func hearSignals() {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(sig) {
+			c := make(chan os.Signal, 1)
+			signal.Notify(c, sig)
+			go func() {
+				<-c
+				os.Exit(1)
+			}()
+		}
+	}
 }
 
 // actor is the workload: the first argument names a script, or a table of
