@@ -41,6 +41,8 @@ const (
 	wordReach   // position behind the last offered line, if that is beyond the head
 	wordOffer   // number of the last event with those lines
 	wordOutputs // the accounts, wordsPerOutput each
+
+	wordMarks = 128 // two marks, wordsPerMark each
 )
 
 const magic = 0x7165_6c65_6467_6501 // "qeledge", version 1
@@ -51,6 +53,7 @@ type Ledger struct {
 	size  uint64
 	words []uint64
 	data  []byte
+	marks *marks // nil for none
 }
 
 // New makes an empty ledger of size bytes, a power of two of at least a page.
@@ -177,6 +180,10 @@ func (l *Ledger) Offer(line []byte, number uint64) bool {
 		copy(place, line)
 	}
 	l.store(wordOffer, number)
+	if l.marks != nil {
+		l.marks.offered = l.marks.next
+		l.setMark(l.marks.offered, head+uint64(len(line)))
+	}
 	l.store(wordReach, head+uint64(len(line)))
 	return true
 }
@@ -186,6 +193,9 @@ func (l *Ledger) Confirm() {
 	if reach := l.load(wordReach); reach > l.load(wordHead) {
 		l.store(wordNumber, l.load(wordOffer))
 		l.store(wordHead, reach)
+		if l.marks != nil {
+			l.marks.made = l.marks.offered
+		}
 	}
 }
 
@@ -221,6 +231,9 @@ func (l *Ledger) Release(limit uint64) {
 		// The tail first: the other side takes a tail beyond the head for
 		// an empty ring.
 		fresh := tail - used + l.size
+		if l.marks != nil {
+			l.setMark(l.marks.made, fresh)
+		}
 		l.store(wordTail, fresh)
 		l.store(wordHead, fresh)
 		return

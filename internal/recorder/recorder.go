@@ -43,6 +43,7 @@ type Recorder struct {
 	losses  record.Losses
 	ended   error
 	waiting int // who waits for room
+	grouping
 
 	urgent chan struct{} // the exporter should not pause
 	pause  *time.Timer
@@ -80,7 +81,9 @@ func (r *Recorder) Append(e *tsem.Event) {
 
 // line makes the next record of e, in the free part of the ledger if it fits.
 func (r *Recorder) line(e *tsem.Event) []byte {
-	e.Context = r.contextID
+	if r.contextID != 0 {
+		e.Context = r.contextID
+	}
 	e.Number = r.number + 1 // it counts when the line is there
 	return append(e.AppendJSON(r.ledger.Room()), '\n')
 }
@@ -180,7 +183,8 @@ func (r *Recorder) entered(t tsem.Type, end int) {
 	b.Types = append(b.Types, t)
 	if b.Len() == 1 {
 		r.changed.Broadcast()
-	} else if b.Ends[b.Len()-1] > hurry {
+	}
+	if b.Ends[b.Len()-1] > hurry || b.Len() == r.group {
 		r.hasten()
 	}
 }
@@ -252,6 +256,9 @@ func (r *Recorder) Next(ctx context.Context) (*record.Batch, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.release()
+	if r.shown < r.read {
+		return r.window(), nil
+	}
 	for r.filling.Len() == 0 {
 		if r.ended != nil {
 			return nil, r.ended
@@ -269,14 +276,15 @@ func (r *Recorder) Next(ctx context.Context) (*record.Batch, error) {
 	r.filling.Ends, r.filling.Types = r.filling.Ends[:0], r.filling.Types[:0]
 	r.read = head
 	r.given = time.Now()
-	return b, nil
+	return r.window(), nil
 }
 
 // release gives up what the outputs have. With the lock held.
 func (r *Recorder) release() {
-	r.ledger.Release(r.read)
-	if r.filling.Len() == 0 {
+	r.ledger.Release(r.shown)
+	if r.filling.Len() == 0 && r.shown == r.read {
 		r.read = r.ledger.Head() // it may have begun anew
+		r.shown = r.read
 	}
 	r.changed.Broadcast()
 }
@@ -284,6 +292,9 @@ func (r *Recorder) release() {
 // rest pauses, so that more can come. The lock is held before and after.
 func (r *Recorder) rest() {
 	wait := Pace - time.Since(r.given)
+	if r.group > 0 && r.filling.Len() < r.group {
+		wait = groupPace
+	}
 	if wait <= 0 || r.ended != nil {
 		return
 	}
