@@ -26,9 +26,16 @@ var flags = []flag{
 	{'R', "root", "", mode(session.Root, "-R")},
 	{'S', "show", "", mode(session.Show, "-S")},
 	{0, "drain-spool", "", mode(session.Drain, "--drain-spool")},
+	{0, "install-collector", "", mode(session.InstallCollector, "--install-collector")},
+	{0, "remove-collector", "", mode(session.RemoveCollector, "--remove-collector")},
+	{0, "collector-status", "", mode(session.CollectorStatus, "--collector-status")},
 	{'w', "workload", "a name", setWorkload},
 	{'f', "follow", "", on(func(p *session.Plan) *bool { return &p.Follow })},
 	{0, "no-shell", "", on(func(p *session.Plan) *bool { return &p.NoShell })},
+	{0, "no-collector", "", on(func(p *session.Plan) *bool { return &p.NoCollector })},
+	{0, "include-self", "", on(func(p *session.Plan) *bool { return &p.IncludeSelf })},
+	{0, "exclude", "rules, such as type:file_fcntl,uid:backup", filter(func(p *session.Plan) *[]string { return &p.Exclude })},
+	{0, "only", "rules, such as exe:/usr/sbin/sshd", filter(func(p *session.Plan) *[]string { return &p.Only })},
 	{0, "no-wait", "", on(func(p *session.Plan) *bool { return &p.NoWait })},
 	{0, "magazine", "a folder", text(func(p *session.Plan) *string { return &p.Magazine })},
 
@@ -81,6 +88,7 @@ var flags = []flag{
 
 // hiddenFlags are for tests, and in no help: CONTRIBUTING.md has them.
 var hiddenFlags = []flag{
+	{0, "pins", "a folder", text(func(p *session.Plan) *string { return &p.Pins })},
 	{0, "securityfs", "a folder", text(func(p *session.Plan) *string { return &p.SecurityFS })},
 }
 
@@ -124,6 +132,19 @@ func number(low, high int, field func(*session.Plan) *int) setter {
 			return fmt.Errorf("it must be a number from %d to %d", low, high)
 		}
 		*field(s.plan) = int(n)
+		return nil
+	}
+}
+
+// filter takes rules with commas in between.
+func filter(field func(*session.Plan) *[]string) setter {
+	return func(s *settings, value string) error {
+		for word := range strings.SplitSeq(value, ",") {
+			if err := session.CheckRule(word); err != nil {
+				return err
+			}
+			*field(s.plan) = append(*field(s.plan), word)
+		}
 		return nil
 	}
 }

@@ -18,12 +18,19 @@ Mode (one of them)
   -S, --show               list the containers of the magazine
       --drain-spool        deliver what waits for a broker (or for all), and end
       --sources            say which sources of events this host offers
+      --install-collector  have the kernel keep the events of the host for -R
+      --remove-collector   have it keep them no longer
+      --collector-status   say since when, how full, what was lost
 
 Workload
   -w, --workload NAME      its name (else that of the command, bash or root)
       --magazine DIR       where containers are (/var/lib/Quixote/Magazine)
   -f, --follow             with -R: go on, with a shell, until that exits
       --no-shell           with -f: go on until SIGINT or SIGTERM
+      --no-collector       with -R -f: nothing is kept before and after
+      --include-self       with -R: what this program does too
+      --exclude RULES      with -R: not these, such as uid:backup,type:capable
+      --only RULES         or these only: type:, uid:, exe:, cgroup:, unit:
       --no-wait            end tasks that the command leaves behind
 
 Events
@@ -69,7 +76,7 @@ Source
       --io                 seccomp: reads and writes on sockets too
       --allow-io-uring     seccomp: let io_uring through, unseen
       --include-runtime    with -C: what runc does before the first program too
-      --ring SIZE          bpf: size of the ring, a power of two (4K..1G)
+      --ring SIZE          bpf: size of the ring (4K..1G; 16M, with -R 64M)
 
 Reports
   -d, --debug FILE         append a debug log to FILE
@@ -77,8 +84,7 @@ Reports
       --help               this page
       --version            version, Go version and platform
 
-Not available in this version: -e, --source bpf -R, --source bpf -C, --source
-trace
+Not available in this version: -e, --source trace
 
 Exit status: that of the workload, 128+N when signal N ended it, or
   123  the workload ended well, but events were lost or not delivered

@@ -139,3 +139,14 @@ func (m *Model) Keeps(t tsem.Type, f Facts) bool {
 	}
 	return f.Mode&unix.S_IFMT == unix.S_IFREG && f.Mode&0o111 != 0
 }
+
+// Where is the model without the types of which keep is false.
+func (m *Model) Where(keep func(tsem.Type) bool) *Model {
+	var rules []Rule
+	for _, r := range m.Rules {
+		if keep(r.Type) {
+			rules = append(rules, r)
+		}
+	}
+	return define(m.Name, m.What, rules)
+}

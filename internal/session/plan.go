@@ -25,6 +25,10 @@ const (
 	Root                  // the root context: the whole host
 	Show                  // nothing: list the magazine
 	Drain                 // nothing: deliver what waits for a broker
+
+	InstallCollector // nothing: have the events of the host kept
+	RemoveCollector  // nothing: have them kept no longer
+	CollectorStatus  // nothing: tell how that fares
 )
 
 // Limits of what flags may ask for.
@@ -101,6 +105,16 @@ type Plan struct {
 	// container runtime inside it.
 	IncludeRuntime bool
 	Ring           int64 // bytes of the BPF ring, 0 for the source's default
+	// NoCollector has the whole host watched by programs that end with us.
+	NoCollector bool
+	// IncludeSelf exports what the exporter of the whole host does as well.
+	IncludeSelf bool
+	// Exclude and Only say which of the host's events are left out: see
+	// bpf.Filter.
+	Exclude, Only []string
+	// Pins is where the collector has its names in the kernel, "" for the usual
+	// place. It is for tests.
+	Pins string
 	// SecurityFS is where the control plane of TSEM is looked for, "" for where
 	// the kernel has it. It is for tests.
 	SecurityFS string

@@ -14,8 +14,6 @@ type missing struct {
 
 var missingFeatures = []missing{
 	{"-e", "an Elasticsearch endpoint", func(p *Plan) bool { return p.Endpoint != "" }},
-	{"--source bpf -R", "the root context from LSM programs", func(p *Plan) bool { return p.Source == SourceBPF && p.Mode == Root }},
-	{"--source bpf -C", "containers with LSM programs", func(p *Plan) bool { return p.Source == SourceBPF && p.Mode == Container }},
 	{"--source trace", "events from tracepoints", func(p *Plan) bool { return p.Source == SourceTrace }},
 }
 

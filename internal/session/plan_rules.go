@@ -24,6 +24,15 @@ func (p *Plan) events(source string) (*model.Model, error) {
 	return model.Find(p.Model)
 }
 
+// exports tells whether the mode exports events.
+func (p *Plan) exports() bool {
+	switch p.Mode {
+	case Show, Drain, InstallCollector, RemoveCollector, CollectorStatus:
+		return false
+	}
+	return true
+}
+
 // A rule is one contradiction between flags, and the line that says so.
 type rule struct {
 	broken func(*Plan) bool
@@ -78,6 +87,22 @@ var rules = []rule{
 		"--source trace is for the root context only: add -R, or choose tsem, bpf or seccomp",
 	},
 	{
+		func(p *Plan) bool {
+			return (p.NoCollector || p.IncludeSelf) && p.Mode != Root
+		},
+		"--no-collector and --include-self are about the export of the whole host: add -R, or leave them out",
+	},
+	{
+		func(p *Plan) bool {
+			return len(p.Exclude)+len(p.Only) > 0 && p.Mode != Root && p.Mode != InstallCollector
+		},
+		"--exclude and --only are about the whole host: add -R or --install-collector, or leave them out",
+	},
+	{
+		func(p *Plan) bool { return p.NoCollector && !p.Follow },
+		"--no-collector watches for this run only: add -f, or nothing will be seen",
+	},
+	{
 		func(p *Plan) bool { return p.Cache != 0 && p.Mode == Show },
 		"-n is about events, and -S exports none: leave it out",
 	},
@@ -91,7 +116,7 @@ var rules = []rule{
 	},
 	{
 		func(p *Plan) bool {
-			return p.Mode != Show && p.Mode != Drain && p.Output == "" && p.Broker == "" && p.Endpoint == ""
+			return p.exports() && p.Output == "" && p.Broker == "" && p.Endpoint == ""
 		},
 		"nothing says where the events go: add -o FILE (or -o - for standard output), -b HOST or -e HOST",
 	},
@@ -128,7 +153,7 @@ var rules = []rule{
 		"-t is the topic of a broker or the index of an endpoint: add -b HOST or -e HOST, or leave it out",
 	},
 	{
-		func(p *Plan) bool { return p.Broker != "" && p.Topic == "" && p.Mode != Show && p.Mode != Drain },
+		func(p *Plan) bool { return p.Broker != "" && p.Topic == "" && p.exports() },
 		"-b needs the topic to publish to: add -t NAME",
 	},
 	{

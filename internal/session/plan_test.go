@@ -78,6 +78,9 @@ func TestContradictions(t *testing.T) {
 		{"--no-wait", func(p *Plan) { root(p); p.NoWait = true }},
 		{"--source seccomp", func(p *Plan) { root(p); p.Source = SourceSeccomp }},
 		{"--source trace", func(p *Plan) { p.Source = SourceTrace }},
+		{"--no-collector and --include-self", func(p *Plan) { p.IncludeSelf = true }},
+		{"--exclude and --only", func(p *Plan) { p.Only = []string{"uid:0"} }},
+		{"--no-collector watches", func(p *Plan) { root(p); p.NoCollector = true }},
 		{"-n is about", func(p *Plan) { in(Show, "-S")(p); p.Output = ""; p.Cache = 64 }},
 		{"nothing says what to run", in(Container, "")},
 		{"-C needs", in(Container, "-C")},
@@ -122,8 +125,6 @@ func TestWhatThisVersionLacks(t *testing.T) {
 		change func(*Plan)
 	}{
 		{"-e", func(p *Plan) { p.Endpoint = "h" }},
-		{"--source bpf -R", func(p *Plan) { p.Source, p.Mode = SourceBPF, Root }},
-		{"--source bpf -C", func(p *Plan) { p.Source, p.Mode = SourceBPF, Container }},
 		{"--source trace", func(p *Plan) { p.Source = SourceTrace }},
 	} {
 		t.Run(row.flag, func(t *testing.T) {

@@ -25,6 +25,8 @@ type will struct {
 	Context  uint64
 	Start    *tsem.Start // nil without markers
 	Outputs  []legatee   // in the order of the sinks
+	// Kept tells that what was not delivered stays for the next export.
+	Kept bool
 	// Container is to be removed, if there is one.
 	Container *container.Remains
 }
@@ -36,9 +38,13 @@ type legatee struct {
 	Spool  *spoolLegatee // of a broker; nil: it is a file
 }
 
-// will is that of a run of the plan.
-func (p *Plan) will(number uint64, start *tsem.Start) *will {
+// will is that of a run of the plan. collected tells that nothing is to be
+// delivered by it.
+func (p *Plan) will(number uint64, start *tsem.Start, collected bool) *will {
 	w := &will{Workload: p.Workload, Context: number, Start: start}
+	if w.Kept = collected; w.Kept {
+		return w
+	}
 	if p.Output != "" {
 		w.Outputs = append(w.Outputs, legatee{Path: p.Output, Append: p.Append})
 	}
@@ -71,6 +77,9 @@ func execute(legacy workload.Legacy) {
 	}
 	if err != nil {
 		lines = append(lines, fmt.Sprintf("what was recorded last is lost: %v", err))
+	}
+	if w.Kept {
+		lines[0] = "killed; what was not delivered waits for the next -R"
 	}
 	if w.Container != nil {
 		if err := w.Container.Remove(); err != nil {

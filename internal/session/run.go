@@ -71,6 +71,9 @@ func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err erro
 		}
 		return 0, show(streams.Out, plan.magazine())
 	}
+	if plan.Mode == InstallCollector || plan.Mode == RemoveCollector || plan.Mode == CollectorStatus {
+		return 0, collect(plan, streams.Out, func(line string) { fmt.Fprintf(streams.Err, "quixote-export: %s\n", line) })
+	}
 	if plan.Mode == Drain {
 		return drain(ctx, plan, password, func(line string) { fmt.Fprintf(streams.Err, "quixote-export: %s\n", line) })
 	}
@@ -167,7 +170,13 @@ func (s *session) run(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if s.ledger, err = ledger.New(ledger.DefaultSize); err != nil {
+	if s.hosting() {
+		leave, err := s.prepareHost()
+		if err != nil {
+			return 0, err
+		}
+		defer leave()
+	} else if s.ledger, err = ledger.New(ledger.DefaultSize); err != nil {
 		return 0, err
 	}
 	if err := workload.Undumpable(); err != nil {
@@ -190,8 +199,8 @@ func (s *session) run(ctx context.Context) (int, error) {
 	signals, stop := workload.Signals()
 	defer stop()
 	s.broken = make(chan error, 1)
-	s.will = s.plan.will(number, start)
-	if s.broker != nil {
+	s.will = s.plan.will(number, start, s.collected())
+	if s.broker != nil && !s.collected() {
 		s.will.Outputs = append(s.will.Outputs, s.broker.legatee(s.plan))
 	}
 	s.exporter = export.New(sinks, export.Options{
@@ -282,9 +291,9 @@ func (s *session) startRecord(run string, number uint64, boot string) *tsem.Star
 }
 
 // contextNumber is the number of the context that is to be made; 0: the kernel
-// will give it one.
+// will give it one, or it is the root context.
 func (s *session) contextNumber(boot string) (uint64, error) {
-	if s.source == SourceTSEM {
+	if s.source == SourceTSEM || s.plan.Mode == Root {
 		return 0, nil
 	}
 	return nextContext(runtimeDir(), boot)
@@ -325,6 +334,9 @@ func (s *session) ours(pid int) bool { return pid == os.Getpid() || pid == s.wor
 func (s *session) start(number uint64) error {
 	if s.bundle != nil {
 		return s.startContainer(number)
+	}
+	if s.hosting() {
+		return s.startHost()
 	}
 	if s.plan.Mode == Root {
 		return s.startRoot()

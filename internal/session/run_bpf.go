@@ -16,7 +16,18 @@ func (s *session) startBPF(number uint64) error {
 		return err
 	}
 	s.work = work
-	src, err := bpf.Attach(work.PID, bpf.Options{
+	src, err := s.attachBPF(number)
+	if err != nil {
+		return s.notAttached(err, false)
+	}
+	s.src = src
+	return nil
+}
+
+// attachBPF puts the child into its context.
+func (s *session) attachBPF(number uint64) (*bpf.Source, error) {
+	return bpf.Attach(s.work.PID, bpf.Options{
+		Runtime:     s.bundle != nil && !s.plan.IncludeRuntime,
 		Context:     number,
 		Ledger:      s.ledger,
 		Model:       s.model,
@@ -28,9 +39,4 @@ func (s *session) startBPF(number uint64) error {
 		Keep:        s.work.Keep,
 		Log:         s.log,
 	})
-	if err != nil {
-		return s.notAttached(err, false)
-	}
-	s.src = src
-	return nil
 }

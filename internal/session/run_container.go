@@ -86,19 +86,21 @@ func (s *session) startContainer(number uint64) error {
 		return err
 	}
 	s.work.Keep(box.Lock())
-	src, err := seccomp.Container(box.Socket(), s.sourceOptions(number))
+	if s.source == SourceBPF {
+		s.src, err = s.attachBPF(number)
+	} else {
+		s.src, err = seccomp.Container(box.Socket(), s.sourceOptions(number))
+	}
 	if err != nil {
 		s.giveUp()
 		box.Abandon()
-		return err
 	}
-	s.src = src
-	return nil
+	return err
 }
 
 // configure writes what the container is run with.
 func (s *session) configure(box *container.Container, number uint64) error {
-	if s.source == SourceTSEM {
+	if s.source != SourceSeccomp {
 		config, err := s.bundle.Move()
 		if err != nil {
 			return err

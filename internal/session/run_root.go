@@ -70,10 +70,19 @@ func (s *session) startRoot() error {
 	return nil
 }
 
+// rooted is a source of the root context.
+type rooted interface {
+	watched
+	// Stop ends the export behind what there is by now.
+	Stop()
+	// Died tells that whoever read for it was killed.
+	Died() bool
+}
+
 // superviseRoot waits until the queue is empty, or with -f until the shell has
 // ended or a signal asks to stop.
 func (s *session) superviseRoot(ctx context.Context, signals <-chan os.Signal) (exit workload.Exit) {
-	src := s.src.(*tsemsource.Source)
+	src := s.src.(rooted)
 	exited, canceled, orphaned := s.work.Exited(), ctx.Done(), s.work.Orphaned()
 	if s.path == "" {
 		exited = nil

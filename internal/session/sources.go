@@ -66,6 +66,18 @@ func Sources(w io.Writer, plan *Plan) error {
 			return fmt.Errorf("cannot write to standard output: %w", err)
 		}
 	}
+	taken := func(m Mode) string {
+		auto := *plan
+		auto.Source, auto.Mode = SourceAuto, m
+		name, err := auto.pick()
+		if err != nil {
+			return "none"
+		}
+		return name
+	}
+	if _, err := fmt.Fprintf(w, "%-8s %s for a workload, %s for the whole host\n", SourceAuto, taken(Command), taken(Root)); err != nil {
+		return fmt.Errorf("cannot write to standard output: %w", err)
+	}
 	return nil
 }
 
@@ -81,17 +93,16 @@ func bpfLimits() string {
 	}
 	slices.Sort(hooks)
 	if len(hooks) == 0 {
-		return "when it is asked for by name"
+		return ""
 	}
-	return "when it is asked for by name, without some events (" + strings.Join(hooks, "; ") + ")"
+	return "without some events (" + strings.Join(hooks, "; ") + ")"
 }
 
-// pick chooses the source of the events. The bpf source is not picked unasked.
+// pick chooses the source of the events.
 func (p *Plan) pick() (string, error) {
 	var reasons error
 	for _, s := range sources(p.securityfs()) {
-		if p.Source != SourceAuto && s.name != p.Source || s.name == SourceTrace || p.Mode == Root && s.name == SourceSeccomp ||
-			p.Source == SourceAuto && s.name == SourceBPF {
+		if p.Source != SourceAuto && s.name != p.Source || s.name == SourceTrace || (p.Mode == Root || p.Mode == InstallCollector) && s.name == SourceSeccomp {
 			continue
 		}
 		err := s.probe()

@@ -22,10 +22,11 @@ type decoder struct {
 	hasher  *tsem.Hasher
 	zero    tsem.Digest // what identifies tasks from outside
 	empty   tsem.Digest // digest of no bytes
-	ids     []tsem.Digest
+	ids     identities
 	model   *model.Model
 	made    *made
 	digests *digests
+	host    bool          // every task is in the context
 	born    uint64        // boot time when the context was made, in nanoseconds
 	wall    bool          // events carry the wall-clock time
 	boot    time.Time     // when the machine was booted, by the wall clock of now
@@ -40,7 +41,7 @@ type decoder struct {
 func newDecoder(alg *tsem.Algorithm, m *model.Model, digests *digests) *decoder {
 	return &decoder{
 		model: m, alg: alg, hasher: tsem.NewHasher(alg), zero: alg.Zero(), empty: alg.Z(),
-		ids: []tsem.Digest{alg.Zero()}, made: newMade(), digests: digests,
+		made: newMade(), digests: digests,
 		text: make([]byte, 0, 16<<10),
 	}
 }
@@ -51,10 +52,18 @@ func (d *decoder) id(ttd uint64) tsem.Digest {
 	if ttd == nothing {
 		return d.zero
 	}
-	if ttd < uint64(len(d.ids)) {
-		return d.ids[ttd]
+	if ttd == 0 {
+		return d.zero
 	}
-	return nil
+	return d.ids.get(ttd)
+}
+
+// depth is the number of an exec for a record: 0 where there was none.
+func depth(ttd uint64) uint64 {
+	if ttd == nothing {
+		return 0
+	}
+	return ttd
 }
 
 // cells has one cell of each shape.
@@ -135,8 +144,9 @@ func (d *decoder) decode(b []byte) *tsem.Event {
 	e := &d.event
 	e.Type = tsem.Type(d.head.kind)
 	e.Async = e.Type.Info().Async
+	e.Context = d.head.context
 	e.PID, e.TNum, e.Process = d.head.pid, d.head.tnum, d.head.comm
-	e.TTD, e.PTTD = d.head.ttd, d.head.pttd
+	e.TTD, e.PTTD = depth(d.head.ttd), depth(d.head.pttd)
 	e.TaskID, e.PTaskID = d.id(d.head.ttd), d.id(d.head.pttd)
 	e.TS = 0
 	if d.head.ts > d.born {
@@ -566,7 +576,7 @@ func taskKill(d *decoder, c *cursor) tsem.Cell {
 	n := &d.cells.kill
 	ttd := c.u64()
 	n.Target, n.Sig, n.CrossNS = d.id(ttd), c.u32(), 0
-	if ttd == nothing {
+	if ttd == nothing && !d.host {
 		n.CrossNS = 1
 	}
 	return n

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -31,12 +32,22 @@ var tracing = []string{"task_newtask", "sched_process_exit"}
 
 // loaded is what is in the kernel of one context. It goes with our process.
 type loaded struct {
+	maps     map[string]*ebpf.Map
+	variable func(name string, value any) error // reads one of the programs
 	programs *ebpf.Collection
 	// links keep the programs attached: when nothing refers to them they are
 	// closed.
 	links   []link.Link
-	looking *link.Iter
+	hooks   []string // that the links are on
+	looking opener
+	alive   opener
 	missing map[string]error // hooks that could not be had
+}
+
+// An opener begins an iteration in the kernel.
+type opener interface {
+	Open() (io.ReadCloser, error)
+	Close() error
 }
 
 // loadOptions are set in the programs before they are loaded.
@@ -44,6 +55,8 @@ type loadOptions struct {
 	ring  uint32
 	users bool // the maps of user namespaces are wanted
 	model *model.Model
+	host  bool // every task is of the context
+	rules []rule
 }
 
 func load(o loadOptions) (*loaded, error) {
@@ -69,6 +82,8 @@ func load(o loadOptions) (*loaded, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("cannot load the BPF programs: %w", err)
 	}
+	l.maps = l.programs.Maps
+	l.variable = func(name string, value any) error { return l.programs.Variables[name].Get(value) }
 	if err := l.attach(usable); err != nil {
 		l.close()
 		return nil, err
@@ -78,7 +93,7 @@ func load(o loadOptions) (*loaded, error) {
 
 // choose leaves in spec the programs that are usable.
 func choose(spec *ebpf.CollectionSpec, usable []*hook, missing map[string]error) error {
-	wanted := map[string]bool{"look": true}
+	wanted := map[string]bool{"look": true, "alive": true}
 	for _, name := range tracing {
 		wanted[name] = true
 	}
@@ -101,9 +116,16 @@ func choose(spec *ebpf.CollectionSpec, usable []*hook, missing map[string]error)
 func (o *loadOptions) set(spec *ebpf.CollectionSpec) error {
 	if o.ring != 0 {
 		spec.Maps["ring"].MaxEntries = o.ring
+		if o.host {
+			// With no process alive the notes wait as long as the events.
+			spec.Maps["notes"].MaxEntries = max(o.ring/4, uint32(os.Getpagesize()))
+		}
 	}
 	_, opens := o.model.Of(tsem.FileOpen)
-	for name, on := range map[string]bool{"want_users": o.users, "no_opens": !opens} {
+	if err := setRules(spec, o.rules); err != nil {
+		return err
+	}
+	for name, on := range map[string]bool{"want_users": o.users, "no_opens": !opens, "host": o.host} {
 		if on {
 			if err := spec.Variables[name].Set(uint32(1)); err != nil {
 				return fmt.Errorf("cannot set %s in the BPF programs: %w", name, err)
@@ -120,19 +142,25 @@ func (l *loaded) attach(usable []*hook) error {
 		if err != nil {
 			return fmt.Errorf("cannot attach to the hook %s: %w", h.name, err)
 		}
-		l.links = append(l.links, at)
+		l.links, l.hooks = append(l.links, at), append(l.hooks, h.name)
 	}
 	for _, name := range tracing {
 		at, err := link.AttachTracing(link.TracingOptions{Program: l.programs.Programs[name]})
 		if err != nil {
 			return fmt.Errorf("cannot attach to the tracepoint %s: %w", name, err)
 		}
-		l.links = append(l.links, at)
+		l.links, l.hooks = append(l.links, at), append(l.hooks, name)
 	}
-	var err error
-	if l.looking, err = link.AttachIter(link.IterOptions{Program: l.programs.Programs["look"]}); err != nil {
+	alive, err := link.AttachIter(link.IterOptions{Program: l.programs.Programs["alive"]})
+	if err != nil {
 		return fmt.Errorf("cannot attach the BPF iterator of tasks: %w", err)
 	}
+	l.alive = alive
+	looking, err := link.AttachIter(link.IterOptions{Program: l.programs.Programs["look"]})
+	if err != nil {
+		return fmt.Errorf("cannot attach the BPF iterator of tasks: %w", err)
+	}
+	l.looking = looking
 	_, err = l.look()
 	return err
 }
@@ -162,35 +190,49 @@ func (l *loaded) look() (pids []int, err error) {
 // stateSize is that of a struct state, and muteAt where its member of that name
 // is.
 const (
-	stateSize = 72
+	stateSize = 88
 	muteAt    = 64
+	contextAt = 72
 )
 
-// tag makes a process one that waits for its first exec, with which it becomes
-// the first task of the context.
-func (l *loaded) tag(pidfd int) error {
+// What a task that is marked waits for, to become the first of the context.
+const (
+	muteExec    = 1 + iota // its next exec
+	muteRuntime            // the first one in a container, of itself or of what it makes
+)
+
+// tag makes a process one that waits.
+func (l *loaded) tag(pidfd int, mute uint32) error {
 	state := make([]byte, stateSize)
-	binary.NativeEndian.PutUint32(state[muteAt:], 1)
-	return l.programs.Maps["states"].Put(uint32(pidfd), state)
+	binary.NativeEndian.PutUint32(state[muteAt:], mute)
+	return l.maps["states"].Put(uint32(pidfd), state)
 }
 
 // number reads a variable of the programs.
 func (l *loaded) number(name string) (n uint64) {
-	l.programs.Variables[name].Get(&n)
+	l.variable(name, &n)
 	return n
 }
 
 // lost reads how many events were not written, by cause.
 func (l *loaded) lost() (n [lostCauses]uint64) {
-	l.programs.Variables["lost"].Get(&n)
+	l.variable("lost", &n)
 	return n
 }
 
 // close gives up all of it.
 func (l *loaded) close() {
 	l.release()
-	if l.looking != nil {
-		l.looking.Close()
+	for _, it := range []opener{l.looking, l.alive} {
+		if it != nil {
+			it.Close()
+		}
 	}
-	l.programs.Close()
+	if l.programs != nil {
+		l.programs.Close()
+		return
+	}
+	for _, m := range l.maps {
+		m.Close()
+	}
 }

@@ -40,14 +40,14 @@ func (d *decoder) exec(b []byte) {
 	d.text = d.text[:0]
 	d.head.read(&c)
 	ttd := c.u64()
+	if d.ids.get(ttd) != nil {
+		return // somebody has read the note before us
+	}
 	d.file(&c, &d.program.File, false)
 	if c.short {
 		return
 	}
-	for uint64(len(d.ids)) <= ttd {
-		d.ids = append(d.ids, nil)
-	}
-	d.ids[ttd] = d.hasher.TaskID(nil, d.id(d.head.pttd), &d.program.File)
+	d.ids.add(ttd, d.hasher.TaskID(nil, d.id(d.head.pttd), &d.program.File))
 }
 
 // longMap reads from procfs the map of a user namespace that is longer than what

@@ -40,9 +40,12 @@ type Options struct {
 	Algorithm *tsem.Algorithm
 	// DigestLimit is the size in bytes above which files have no digest.
 	DigestLimit uint64
-	Current     bool   // ids as in the task's own user namespace
-	Timestamp   bool   // add the wall-clock time
-	Ring        uint32 // bytes of the ring, 0 for DefaultRing
+	Current     bool // ids as in the task's own user namespace
+	// Runtime tells that the process is a container runtime, and the workload
+	// what is executed first in its container.
+	Runtime   bool
+	Timestamp bool   // add the wall-clock time
+	Ring      uint32 // bytes of the ring, 0 for DefaultRing
 	// Keep, if set, is called with the descriptor of each program on its hook, for
 	// somebody who keeps it beyond our death: until the workload has been ended,
 	// which must not wait for the kernel to take the programs off.
@@ -96,7 +99,11 @@ func attach(pid int, opts Options, tap func([]byte, bool)) (*Source, error) {
 		}
 	}
 	if s.first, err = unix.PidfdOpen(pid, 0); err == nil {
-		err = k.tag(s.first)
+		mute := uint32(muteExec)
+		if opts.Runtime {
+			mute = muteRuntime
+		}
+		err = k.tag(s.first, mute)
 	}
 	if err != nil {
 		s.close()
@@ -108,16 +115,16 @@ func attach(pid int, opts Options, tap func([]byte, bool)) (*Source, error) {
 
 // open makes the readers of the rings.
 func (s *Source) open() (err error) {
-	if s.events, err = ringbuf.NewReader(s.kernel.programs.Maps["ring"]); err != nil {
+	if s.events, err = ringbuf.NewReader(s.kernel.maps["ring"]); err != nil {
 		return fmt.Errorf("cannot read the BPF ring: %w", err)
 	}
-	if s.notes, err = ringbuf.NewReader(s.kernel.programs.Maps["notes"]); err != nil {
+	if s.notes, err = ringbuf.NewReader(s.kernel.maps["notes"]); err != nil {
 		return fmt.Errorf("cannot read the BPF ring: %w", err)
 	}
 	s.notes.SetDeadline(time.Unix(1, 0)) // what is there is read, nothing waited for
 	files := newDigests(s.opts.Algorithm, s.opts.DigestLimit)
 	var home uint32
-	s.kernel.programs.Variables["home_mounts"].Get(&home)
+	s.kernel.variable("home_mounts", &home)
 	files.home = home
 	s.decoder = newDecoder(s.opts.Algorithm, s.opts.Model, files)
 	s.decoder.wall = s.opts.Timestamp

@@ -21,7 +21,11 @@ const (
 	placeNamespace
 )
 
-const headUsers = 1 // maps of the user namespace follow the head
+// What follows the head.
+const (
+	headUsers   = 1 << iota // maps of the user namespace
+	headContext             // the number of a context that is not ours
+)
 
 // Flags of a path.
 const (
@@ -120,6 +124,7 @@ type head struct {
 	euid         uint32 // in the initial user namespace
 	uids, gids   idmap
 	users        bool // ids are to be mapped
+	context      uint64
 }
 
 func (h *head) read(c *cursor) {
@@ -143,6 +148,10 @@ func (h *head) read(c *cursor) {
 	if h.users {
 		h.readUsers(c.take(usersSize))
 		h.mapCOE(&h.coe)
+	}
+	h.context = 0
+	if h.flags&headContext != 0 {
+		h.context = c.u64()
 	}
 }
 

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause OR GPL-2.0-only
 
 // Programs on the security hooks of the kernel, which tell of the tasks of one
-// workload what they do, and do nothing else: each returns what the kernel
-// takes for no opinion.
+// workload, or of the whole host, what they do, and do nothing else: each
+// returns what the kernel takes for no opinion.
 //
 // A task of the workload has a state; its children inherit it, so nobody else
-// ever has one. An event is put together in a scratch that belongs to the task,
+// ever has one. On the whole host every task gets one. An event is put together in a scratch that belongs to the task,
 // as a head and parts one behind the other, and goes into the ring in one piece.
 // What identities need besides goes into a ring of its own, which the other
 // side reads first. ../event.go reads what is written here.
@@ -23,6 +23,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 // Set before loading.
 const volatile u32 want_users; // tell how ids look in the task's user namespace
 const volatile u32 no_opens;   // file_open is there for the first exec alone
+const volatile u32 host;       // tell of every task
+const volatile u32 rules_used; // but of those that rules leave out
+const volatile struct rule rules[RULES_MAX];
 
 // Read by the other side.
 u64 lost[LOST_CAUSES]; // events that were not written, by cause
@@ -33,6 +36,9 @@ u64 execs, tasks_made, files_made;
 // told as another root or namespace.
 u64 home_root;
 u32 home_mounts;
+
+// The namespaces of the container, when its first program is executed.
+u32 box_mounts, box_pids;
 
 // number is that of a process in its pid namespace.
 struct number {
@@ -46,8 +52,11 @@ struct state {
 	u64 name, made;        // the dentry that it is about to make, and the number of that
 	u64 above, made_above; // the same on an overlay
 	struct number number;  // of its process
-	u32 mute;              // nothing is told before its first exec
+	u32 mute;              // what it waits for
 	u32 counted;           // among the live
+	u32 context;           // number of another context that it is in
+	u32 exe_dev;           // its executable
+	u64 exe_ino;
 };
 
 struct {
@@ -56,6 +65,14 @@ struct {
 	__type(key, u32);
 	__type(value, struct state);
 } states SEC(".maps");
+
+// exporter is the executable of who exports the host, of which nothing is told.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct own);
+} exporter SEC(".maps");
 
 #define LIMIT 7168 // parts begin before it
 #define SLACK 576  // and are no longer
@@ -121,7 +138,8 @@ struct head {
 
 _Static_assert(sizeof(struct head) == HEAD_SIZE, "head");
 _Static_assert(sizeof(struct made_note) == NOTE_SIZE, "note");
-_Static_assert(sizeof(struct state) == STATE_SIZE && __builtin_offsetof(struct state, mute) == MUTE_AT, "state");
+_Static_assert(sizeof(struct state) == STATE_SIZE && __builtin_offsetof(struct state, mute) == MUTE_AT &&
+	       __builtin_offsetof(struct state, context) == CONTEXT_AT, "state");
 
 static __always_inline void lose(u32 cause)
 {
@@ -153,9 +171,13 @@ static __always_inline void *argument(u64 *ctx, u32 n)
 	return p;
 }
 
+static __noinline struct state *one_of_all(struct task_struct *t);
+
 // me is the state of the calling task, if it is to be told of.
 static __always_inline struct state *me(void)
 {
+	if (host)
+		return one_of_all(bpf_get_current_task_btf());
 	struct state *st = state_of(bpf_get_current_task_btf());
 	return st && !st->mute ? st : NULL;
 }
@@ -501,11 +523,11 @@ static __noinline void put_users(struct scratch *s, struct user_namespace *ns)
 	}
 }
 
-// begin gets the scratch of the calling task, with the head of an event in it.
-static __noinline struct scratch *begin(struct state *st, u32 type)
+// begin_of gets the scratch of the calling task, with the head of an event of
+// task t in it.
+static __noinline struct scratch *begin_of(struct task_struct *t, struct state *st, u32 type)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct scratch *s = bpf_task_storage_get(&scratches, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct scratch *s = bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!s) {
 		lose(LOST_MEMORY);
 		return NULL;
@@ -522,7 +544,7 @@ static __noinline struct scratch *begin(struct state *st, u32 type)
 	h->tnum = st->tnum;
 	h->ttd = st->ttd;
 	h->pttd = st->pttd;
-	bpf_get_current_comm(h->comm, sizeof(h->comm));
+	bpf_probe_read_kernel(h->comm, sizeof(h->comm), t->comm);
 	const struct cred *c = BPF_CORE_READ(t, cred);
 	write_ids(h->ids, c);
 	h->capeff = capabilities(&c->cap_effective);
@@ -541,7 +563,16 @@ static __noinline struct scratch *begin(struct state *st, u32 type)
 			put_users(s, ns);
 		}
 	}
+	if (st->context) {
+		h->flags |= HEAD_CONTEXT;
+		put(s, st->context);
+	}
 	return s;
+}
+
+static __always_inline struct scratch *begin(struct state *st, u32 type)
+{
+	return begin_of(bpf_get_current_task_btf(), st, type);
 }
 
 static __always_inline void release(struct scratch *s)
@@ -605,7 +636,7 @@ static __always_inline void discount(struct state *st)
 	if (!st->counted)
 		return;
 	st->counted = 0;
-	if (__sync_fetch_and_sub(&live, 1) == 1) {
+	if (__sync_fetch_and_sub(&live, 1) == 1 && !host) {
 		// If there is no room for it, the other side looks at live.
 		u64 note = NOTE_END;
 		bpf_ringbuf_output(&ring, &note, sizeof(note), BPF_RB_FORCE_WAKEUP);
@@ -614,16 +645,26 @@ static __always_inline void discount(struct state *st)
 
 // awaken begins to tell of a task that waits for its first exec, and returns
 // its state if that is now. A thread that is not the first of its process
-// becomes it by the exec.
+// becomes it by the exec. Somebody who has entered the namespaces of a container
+// from outside is one of it from its exec on.
 static __noinline struct state *awaken(struct task_struct *t)
 {
 	struct state *st = state_of(t);
-	if (!st) {
-		struct task_struct *leader = t->group_leader;
-		struct state *first = state_of(leader);
-		if (!first || !first->mute)
+	u32 mounts = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
+	if (st && st->mute == MUTE_RUNTIME) {
+		if (mounts == home_mounts)
 			return NULL;
-		first->mute = 0;
+		box_pids = number_of(t).space;
+		box_mounts = mounts;
+	}
+	if (!st) {
+		if (mounts != box_mounts || number_of(t).space != box_pids) {
+			struct task_struct *leader = t->group_leader;
+			struct state *first = state_of(leader);
+			if (!first || first->mute != MUTE_EXEC)
+				return NULL;
+			first->mute = 0;
+		}
 		st = bpf_task_storage_get(&states, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		if (!st) {
 			lose(LOST_TASK);
@@ -637,18 +678,140 @@ static __noinline struct state *awaken(struct task_struct *t)
 	return st;
 }
 
+// note sends what is in the scratch to the other ring.
+static __noinline int note(struct scratch *s)
+{
+	u32 n = s->used;
+	if (n >= LIMIT + SLACK || bpf_ringbuf_output(&notes, s->b, n, 0))
+		lose(LOST_NOTE);
+	release(s);
+	return 0;
+}
+
+// The whole host.
+
+static __always_inline void note_executable(struct state *st, struct file *exe)
+{
+	struct inode *i = BPF_CORE_READ(exe, f_inode);
+	st->exe_ino = BPF_CORE_READ(i, i_ino);
+	st->exe_dev = BPF_CORE_READ(i, i_sb, s_dev);
+}
+
+// introduce gives an identity to a process of which nothing is known: it was
+// there before us. It is that of an exec by its parent.
+static __noinline void introduce(struct task_struct *t, struct state *st)
+{
+	struct file *exe = BPF_CORE_READ(t, mm, exe_file);
+	st->ttd = st->pttd = NOTHING;
+	if (exe) {
+		struct task_struct *parent = t->real_parent;
+		struct state *maker = parent ? state_of(parent) : NULL;
+		if (maker && maker->tnum)
+			st->pttd = maker->ttd;
+		note_executable(st, exe);
+		struct scratch *s = begin_of(t, st, NOTE_EXEC);
+		st->ttd = __sync_fetch_and_add(&execs, 1) + 1;
+		if (s) {
+			put(s, st->ttd);
+			put_file(s, exe);
+			note(s);
+		}
+	}
+	st->tnum = __sync_fetch_and_add(&tasks_made, 1) + 1;
+	count(t, st);
+}
+
+// met is the state of any task, which gets one if it has none.
+static __noinline struct state *met(struct task_struct *t)
+{
+	struct state *st = bpf_task_storage_get(&states, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!st) {
+		lose(LOST_TASK);
+		return NULL;
+	}
+	if (st->tnum)
+		return st;
+	if (t->pid == t->tgid) {
+		introduce(t, st);
+		return st;
+	}
+	struct task_struct *leader = t->group_leader;
+	struct state *first = bpf_task_storage_get(&states, leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!first) {
+		lose(LOST_TASK);
+		return NULL;
+	}
+	if (!first->tnum)
+		introduce(leader, first);
+	st->ttd = first->ttd;
+	st->pttd = first->pttd;
+	st->context = first->context;
+	st->exe_ino = first->exe_ino;
+	st->exe_dev = first->exe_dev;
+	st->tnum = __sync_fetch_and_add(&tasks_made, 1) + 1;
+	count(t, st);
+	return st;
+}
+
+// left_out tells whether a rule says that the calling task is not told of.
+static __noinline u32 left_out(struct task_struct *t, struct state *st)
+{
+	u32 wanted = 0, is = 0;
+	for (u32 i = 0; i < RULES_MAX && i < rules_used; i++) {
+		const volatile struct rule *r = &rules[i];
+		u32 kind = r->kind, holds;
+		if (kind == RULE_UID)
+			holds = BPF_CORE_READ(t, cred, uid.val) == (u32)r->id;
+		else if (kind == RULE_EXECUTABLE)
+			holds = st->exe_ino == r->id && st->exe_dev == r->at;
+		else
+			holds = bpf_get_current_ancestor_cgroup_id(r->at) == r->id;
+		if (!r->only && holds)
+			return 1;
+		if (r->only) {
+			wanted |= 1 << (kind & 3);
+			is |= holds << (kind & 3);
+		}
+	}
+	return wanted & ~is;
+}
+
+static __noinline struct state *one_of_all(struct task_struct *t)
+{
+	struct state *st = state_of(t);
+	if (!st || !st->tnum) {
+		st = met(t);
+		if (!st)
+			return NULL;
+	}
+	u32 zero = 0;
+	struct own *own = bpf_map_lookup_elem(&exporter, &zero);
+	if (own && st->exe_ino == own->ino && st->exe_dev == own->dev)
+		return NULL;
+	if (rules_used && left_out(t, st))
+		return NULL;
+	return st;
+}
+
 SEC("lsm/task_alloc")
 int BPF_PROG(task_alloc, struct task_struct *task, unsigned long clone_flags)
 {
-	struct state *st = state_of(bpf_get_current_task_btf());
-	if (!st || st->mute)
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct state *st = host ? met(t) : state_of(t);
+	if (!st || st->mute == MUTE_EXEC)
 		return 0;
 	struct state *child = bpf_task_storage_get(&states, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!child) {
 		lose(LOST_TASK);
 		return 0;
 	}
+	child->mute = st->mute;
+	if (st->mute)
+		return 0;
 	child->ttd = child->pttd = st->ttd;
+	child->context = st->context;
+	child->exe_ino = st->exe_ino;
+	child->exe_dev = st->exe_dev;
 	child->tnum = __sync_fetch_and_add(&tasks_made, 1) + 1;
 	return 0;
 }
@@ -683,23 +846,15 @@ void BPF_PROG(task_free, struct task_struct *task)
 	discount(st);
 }
 
-// note sends what is in the scratch to the other ring.
-static __noinline int note(struct scratch *s)
-{
-	u32 n = s->used;
-	if (n >= LIMIT + SLACK || bpf_ringbuf_output(&notes, s->b, n, 0))
-		lose(LOST_NOTE);
-	release(s);
-	return 0;
-}
-
 SEC("lsm/bprm_committed_creds")
 void BPF_PROG(bprm_committed_creds, struct linux_binprm *bprm)
 {
-	struct state *st = me();
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct state *st = host ? met(t) : me();
 	if (!st)
 		return;
-	struct task_struct *t = bpf_get_current_task_btf();
+	if (host)
+		note_executable(st, bprm->file);
 	u64 ttd = __sync_fetch_and_add(&execs, 1) + 1;
 	struct scratch *s = begin(st, NOTE_EXEC);
 	st->ttd = ttd;
@@ -806,7 +961,7 @@ int BPF_PROG(file_open, struct file *file)
 {
 	struct state *st = me();
 	if (!st) {
-		if (!(BPF_CORE_READ(file, f_flags) & FMODE_EXEC))
+		if (host || !(BPF_CORE_READ(file, f_flags) & FMODE_EXEC))
 			return 0;
 		st = awaken(bpf_get_current_task_btf());
 		if (!st)
@@ -1502,10 +1657,24 @@ int look(struct bpf_iter__task *ctx)
 		home_mounts = BPF_CORE_READ(own, nsproxy, mnt_ns, ns.inum);
 		return 0;
 	}
-	struct state *st = state_of(t);
+	struct state *st = host ? met(t) : state_of(t);
 	if (st && !st->mute && !t->exit_state) {
 		s32 tgid = t->tgid;
 		bpf_seq_write(ctx->meta->seq, &tgid, sizeof(tgid));
+	}
+	return 0;
+}
+
+// alive is run by the one who reads for long. It writes which execs are those of
+// tasks that are alive, and of who made them.
+SEC("iter/task")
+int alive(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct state *st = t ? state_of(t) : NULL;
+	if (st && st->tnum) {
+		u64 numbers[2] = {st->ttd, st->pttd};
+		bpf_seq_write(ctx->meta->seq, numbers, sizeof(numbers));
 	}
 	return 0;
 }

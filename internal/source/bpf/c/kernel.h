@@ -36,6 +36,7 @@ enum {
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -100,6 +101,7 @@ struct path {
 	struct dentry *dentry;
 };
 struct fs_struct { struct path root; };
+struct mm_struct { struct file *exe_file; };
 
 struct task_struct {
 	s32 pid, tgid;
@@ -107,7 +109,8 @@ struct task_struct {
 	s32 exit_state;
 	char comm[16];
 	const struct cred *cred;
-	struct task_struct *group_leader;
+	struct task_struct *group_leader, *real_parent;
+	struct mm_struct *mm;
 	struct nsproxy *nsproxy;
 	struct fs_struct *fs;
 	struct pid *thread_pid;

@@ -9,7 +9,9 @@
 
 enum place { PLACE_ROOT, PLACE_CHROOT, PLACE_NAMESPACE };
 
-enum head_flags { HEAD_USERS = 1 }; // maps of the user namespace follow
+// What follows the head: the maps of the user namespace, the number of a context
+// that is not ours.
+enum head_flags { HEAD_USERS = 1, HEAD_CONTEXT = 2 };
 
 enum path_flags {
 	PATH_DETACHED = 1, // it does not come to a root
@@ -36,8 +38,25 @@ enum lost_cause {
 #define INODE_SIZE 120
 #define PATH_SIZE 16
 #define NOTE_SIZE 32
-#define STATE_SIZE 72
+#define STATE_SIZE 88
 #define MUTE_AT 64 // in a state
+#define CONTEXT_AT 72
+
+// A rule says which tasks of the host are told of: by the user, by the
+// executable, by the control group or one above it.
+#define RULES_MAX 64
+enum rule_kind { RULE_UID, RULE_EXECUTABLE, RULE_CGROUP };
+struct rule {
+	unsigned int kind, only; // the tasks with it alone, else those without
+	unsigned long long id;   // the user, the inode, the control group
+	unsigned int at, pad;    // the device of the inode, the depth of the group
+};
+
+// own is the executable of who exports the host.
+struct own {
+	unsigned int dev, pad;
+	unsigned long long ino;
+};
 
 struct made_note {
 	unsigned short type;
@@ -46,6 +65,10 @@ struct made_note {
 	unsigned int dev, generation;
 	unsigned long long ino;
 };
+
+// What a task that is not told of waits for: its next exec, or the first one
+// in another mount namespace than ours, of itself or of what it makes.
+enum mute { MUTE_NOT, MUTE_EXEC, MUTE_RUNTIME };
 
 // Numbers of the kernel.
 #define FMODE_EXEC 0x20

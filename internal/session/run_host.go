@@ -1,0 +1,254 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"quixote-export/internal/ledger"
+	"quixote-export/internal/model"
+	"quixote-export/internal/source/bpf"
+	"quixote-export/internal/workload"
+)
+
+// defaultPins is where a collector has its names in the kernel.
+const defaultPins = "/sys/fs/bpf/quixote-export"
+
+// place is where the collector of this host is.
+func (p *Plan) place() *bpf.Place {
+	if p.Pins == "" {
+		return &bpf.Place{Pins: defaultPins, State: filepath.Join(runtimeDir(), "collector")}
+	}
+	return &bpf.Place{Pins: p.Pins, State: filepath.Join(runtimeDir(), "collector-"+filepath.Base(p.Pins))}
+}
+
+func (p *Plan) filter() bpf.Filter { return bpf.Filter{Exclude: p.Exclude, Only: p.Only} }
+
+func (p *Plan) collector() (bpf.CollectorOptions, error) {
+	m, err := model.Find(p.Model)
+	return bpf.CollectorOptions{Ring: uint32(p.Ring), Users: p.NSRefCurrent, Model: m, Filter: p.filter()}, err
+}
+
+// CheckRule tells whether a word is a rule of --exclude and --only.
+func CheckRule(word string) error { return bpf.CheckRule(word) }
+
+// hosting tells whether the whole host is exported by programs of ours.
+func (s *session) hosting() bool { return s.plan.Mode == Root && s.source != SourceTSEM }
+
+// collected tells whether what is recorded stays for the next export.
+func (s *session) collected() bool { return s.hosting() && !s.plan.NoCollector }
+
+// prepareHost opens the memory for records; where a collector keeps them, that is
+// locked, and installed if there is none yet. The result gives it back.
+func (s *session) prepareHost() (leave func(), err error) {
+	if s.plan.NoCollector {
+		s.ledger, err = ledger.New(ledger.DefaultSize)
+		return func() {}, err
+	}
+	place := s.plan.place()
+	if err := ownDir(runtimeDir()); err != nil {
+		return nil, err
+	}
+	lock, err := place.Lock()
+	if err != nil {
+		return nil, err
+	}
+	if err = s.installed(place); err == nil {
+		s.ledger, err = place.Ledger()
+	}
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return func() { lock.Close() }, nil
+}
+
+// installed makes sure that there is a collector, and one that collects what is
+// asked for.
+func (s *session) installed(place *bpf.Place) error {
+	about, err := place.About()
+	if errors.Is(err, bpf.ErrNoCollector) {
+		o, err := s.plan.collector()
+		if err != nil {
+			return err
+		}
+		s.model = o.Filter.Narrow(o.Model)
+		if err := place.Install(o); err != nil {
+			return err
+		}
+		s.notice("the collector is started: events of this host are kept from now on, until a reboot or --remove-collector")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	o, err := s.plan.ofCollector(about)
+	s.model = o
+	return err
+}
+
+// ofCollector is the model of a collector that is installed. What else the plan
+// asks for has to be what it was installed with.
+func (p *Plan) ofCollector(about *bpf.About) (*model.Model, error) {
+	differs := ""
+	switch {
+	case p.NSRefCurrent && !about.Users:
+		differs = "-u"
+	case p.Model != "" && p.Model != about.Model:
+		differs = "-M"
+	case p.Ring != 0 && uint32(p.Ring) != about.Ring:
+		differs = "--ring"
+	case !p.filter().None() && !p.filter().Equal(about.Filter):
+		differs = "--exclude or --only"
+	}
+	if differs != "" {
+		return nil, fmt.Errorf("the collector was installed with another %s: leave it out, or take the collector away (--remove-collector) and begin anew", differs)
+	}
+	m, err := model.Find(about.Model)
+	if err != nil {
+		return nil, err
+	}
+	return about.Filter.Narrow(m), nil
+}
+
+// startHost begins to export the host, and makes the shell if there is to be one.
+func (s *session) startHost() error {
+	work, err := workload.Start(s.spec(wayRoot))
+	if err != nil {
+		return err
+	}
+	s.work = work
+	group := s.plan.Queue
+	if group == 0 {
+		group = DefaultQueue
+	}
+	o := bpf.HostOptions{
+		Ledger: s.ledger, Algorithm: s.plan.Digest, DigestLimit: s.plan.DigestLimit,
+		Current: s.plan.NSRefCurrent, Timestamp: s.plan.Timestamp,
+		Group: group, Follow: s.plan.Follow, IncludeSelf: s.plan.IncludeSelf, Log: s.log,
+	}
+	src, err := s.openHost(o)
+	if err != nil {
+		if s.path != "" {
+			s.giveUp()
+		} else {
+			s.work.Finish()
+		}
+		return err
+	}
+	s.src = src
+	return nil
+}
+
+func (s *session) openHost(o bpf.HostOptions) (*bpf.Host, error) {
+	if !s.plan.NoCollector {
+		o.Model = s.model
+		return s.plan.place().Open(o)
+	}
+	c, err := s.plan.collector()
+	if err != nil {
+		return nil, err
+	}
+	o.Model = c.Filter.Narrow(c.Model)
+	return bpf.OpenAlone(c, o)
+}
+
+// collect installs or removes the collector, or tells how it fares.
+func collect(p *Plan, w io.Writer, notice func(string)) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%s is for root", p.ModeFlag)
+	}
+	if err := ownDir(runtimeDir()); err != nil {
+		return err
+	}
+	place := p.place()
+	if p.Mode == CollectorStatus {
+		return p.tellCollector(w, place)
+	}
+	lock, err := place.Lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if p.Mode == RemoveCollector {
+		err := place.Remove()
+		if errors.Is(err, bpf.ErrNoCollector) {
+			notice("no collector is installed")
+			return nil
+		}
+		return err
+	}
+	name, err := p.pick()
+	if err != nil {
+		return err
+	}
+	if name == SourceTSEM {
+		notice("nothing is to be installed: the kernel keeps the events of the root context itself")
+		return nil
+	}
+	o, err := p.collector()
+	if err != nil {
+		return err
+	}
+	return place.Install(o)
+}
+
+// tellCollector writes how the collector fares.
+func (p *Plan) tellCollector(w io.Writer, place *bpf.Place) error {
+	st, err := place.Status()
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	line := func(name, format string, a ...any) {
+		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{name}, a...)...)
+	}
+	line("installed", "%s", st.Since.UTC().Format(time.RFC3339))
+	line("programs", "%s, on %d hooks", SourceBPF, len(st.Hooks))
+	line("model", "%s", st.Model)
+	for _, word := range st.Filter.Exclude {
+		line("excluded", "%s", word)
+	}
+	for _, word := range st.Filter.Only {
+		line("only", "%s", word)
+	}
+	line("ring", "%d of %d bytes wait to be exported", st.Used, st.Ring)
+	line("notes", "%d of %d bytes", st.Notes, st.NotesRing)
+	var causes []string
+	for cause := range st.Lost {
+		causes = append(causes, cause)
+	}
+	slices.Sort(causes)
+	for _, cause := range causes {
+		line("lost", "%d (%s)", st.Lost[cause], cause)
+	}
+	if len(causes) == 0 {
+		line("lost", "none")
+	}
+	exported := "nobody just now"
+	if st.Busy {
+		exported = "a quixote-export that is running"
+	}
+	line("exported by", "%s", exported)
+	line("hooks", "%s", strings.Join(st.Hooks, " "))
+	var missing []string
+	for name, why := range st.Missing {
+		missing = append(missing, name+" ("+why+")")
+	}
+	slices.Sort(missing)
+	if len(missing) > 0 {
+		line("not seen", "%s", strings.Join(missing, ", "))
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("cannot write to standard output: %w", err)
+	}
+	return nil
+}
