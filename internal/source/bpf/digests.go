@@ -4,6 +4,7 @@
 package bpf
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -26,6 +27,7 @@ type digests struct {
 	home  uint32         // our own
 	boot  func() int64   // the boot by the wall clock, in nanoseconds since 1970
 	path  []byte
+	size  int // of a digest in bytes
 	// find looks at a file that is not known: look, but for tests.
 	find func(h *head, st *fileState, p *tsem.Path, flags uint32) (tsem.Digest, string)
 }
@@ -41,7 +43,7 @@ func newDigests(alg *tsem.Algorithm, limit uint64) *digests {
 	d := &digests{
 		files: proc.NewDigests(alg),
 		known: make(map[fileState]tsem.Digest), roots: make(map[uint32]int),
-		boot: bootTime,
+		boot: bootTime, size: alg.Size,
 	}
 	d.files.Limit = limit
 	d.find = d.look
@@ -73,11 +75,22 @@ func (d *digests) of(h *head, st *fileState, p *tsem.Path, flags uint32) (tsem.D
 	if word != "" {
 		return nil, word
 	}
+	d.know(st, digest)
+	return digest, ""
+}
+
+func (d *digests) know(st *fileState, digest tsem.Digest) {
 	if len(d.known) >= maxKnown {
 		clear(d.known)
 	}
 	d.known[*st] = digest
-	return digest, ""
+}
+
+// tell notes a digest that the kernel has made of a file.
+func (d *digests) tell(st fileState, digest []byte) {
+	if d.files.Limit == 0 || st.size <= d.files.Limit {
+		d.know(&st, bytes.Clone(digest[:d.size]))
+	}
 }
 
 func (d *digests) look(h *head, st *fileState, p *tsem.Path, flags uint32) (tsem.Digest, string) {

@@ -138,6 +138,26 @@ var hooks = []hook{
 	{name: "tun_dev_attach"},
 }
 
+// hashers are the programs that have the kernel make digests. They are attached
+// last, which has them called first.
+var hashers = []*hook{
+	{name: "bprm_committed_creds", program: "hash_executed"},
+	{name: "mmap_file", program: "hash_mapped"},
+}
+
+// hashNumbers are the numbers that kernels have for digest algorithms
+// (include/uapi/linux/hash_info.h).
+var hashNumbers = map[string]uint32{"md5": 1, "sha1": 2, "sha256": 4, "sha384": 5, "sha512": 6, "sha224": 7}
+
+// hashing is the hashers that are wanted. For the whole host they are not: it
+// would wait for the digests.
+func (o *loadOptions) hashing() []*hook {
+	if o.hash == 0 || o.host {
+		return nil
+	}
+	return hashers
+}
+
 func (h *hook) programName() string {
 	if h.program != "" {
 		return h.program

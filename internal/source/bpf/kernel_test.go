@@ -5,6 +5,9 @@ package bpf
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"os"
 	"testing"
 	"time"
@@ -174,4 +177,47 @@ func recordTo(t *testing.T) func([]byte, bool) {
 	}
 	t.Cleanup(func() { f.Close() })
 	return func(b []byte, note bool) { writeEntry(f, b, note) }
+}
+
+// Where the kernel can make digests it makes those of what is executed and
+// mapped, once each, and they are right.
+func TestTheKernelMakesDigests(t *testing.T) {
+	needBPF(t)
+	if _, err := os.Stat("/sys/kernel/security/ima"); err != nil {
+		t.Skip("this kernel makes no digests: ", err)
+	}
+	made := make(map[string]int)
+	s := watched(t, Options{}, func(b []byte, note bool) {
+		if note && binary.NativeEndian.Uint16(b) == noteDigest {
+			made[hex.EncodeToString(b[56:56+sha256.Size])]++
+		}
+	}, "sh", "-c", "cat /etc/hostname; cat /etc/hostname")
+	if len(made) == 0 {
+		t.Fatal("the kernel has made no digest")
+	}
+	for digest, n := range made {
+		if n != 1 {
+			t.Errorf("%s was made %d times", digest, n)
+		}
+	}
+	checked := 0
+	for _, e := range s.events {
+		m, ok := e.Cell.(*tsem.MmapCell)
+		if !ok || !m.HasFile {
+			continue
+		}
+		text, err := os.ReadFile(string(m.File.Path.Pathname))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(text)
+		if !bytes.Equal(sum[:], m.File.Digest) || made[hex.EncodeToString(sum[:])] == 0 {
+			t.Errorf("%s has digest %x, should have %x; it is among those of the kernel: %v",
+				m.File.Path.Pathname, m.File.Digest, sum, made[hex.EncodeToString(sum[:])] > 0)
+		}
+		checked++
+	}
+	if checked == 0 {
+		t.Error("no file was mapped")
+	}
 }

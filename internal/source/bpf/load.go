@@ -55,7 +55,8 @@ type loadOptions struct {
 	ring  uint32
 	users bool // the maps of user namespaces are wanted
 	model *model.Model
-	host  bool // every task is of the context
+	host  bool   // every task is of the context
+	hash  uint32 // number of the algorithm of digests that the kernel is to make, 0 for none
 	rules []rule
 }
 
@@ -70,7 +71,7 @@ func load(o loadOptions) (*loaded, error) {
 	}
 	usable, missing := fit(types)
 	usable = of(usable, o.model)
-	if err := choose(spec, usable, missing); err != nil {
+	if err := o.choose(spec, usable, missing); err != nil {
 		return nil, err
 	}
 	if err := o.set(spec); err != nil {
@@ -84,7 +85,7 @@ func load(o loadOptions) (*loaded, error) {
 	}
 	l.maps = l.programs.Maps
 	l.variable = func(name string, value any) error { return l.programs.Variables[name].Get(value) }
-	if err := l.attach(usable); err != nil {
+	if err := l.attach(append(usable, o.hashing()...)); err != nil {
 		l.close()
 		return nil, err
 	}
@@ -92,12 +93,15 @@ func load(o loadOptions) (*loaded, error) {
 }
 
 // choose leaves in spec the programs that are usable.
-func choose(spec *ebpf.CollectionSpec, usable []*hook, missing map[string]error) error {
+func (o *loadOptions) choose(spec *ebpf.CollectionSpec, usable []*hook, missing map[string]error) error {
 	wanted := map[string]bool{"look": true, "alive": true}
 	for _, name := range tracing {
 		wanted[name] = true
 	}
 	for _, h := range usable {
+		wanted[h.programName()] = true
+	}
+	for _, h := range o.hashing() {
 		wanted[h.programName()] = true
 	}
 	for i := range hooks {
@@ -122,6 +126,11 @@ func (o *loadOptions) set(spec *ebpf.CollectionSpec) error {
 		}
 	}
 	_, opens := o.model.Of(tsem.FileOpen)
+	for name, value := range map[string]any{"want_hash": o.hash, "born": uint64(bootTime())} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("cannot set %s in the BPF programs: %w", name, err)
+		}
+	}
 	if err := setRules(spec, o.rules); err != nil {
 		return err
 	}
@@ -142,7 +151,7 @@ func (l *loaded) attach(usable []*hook) error {
 		if err != nil {
 			return fmt.Errorf("cannot attach to the hook %s: %w", h.name, err)
 		}
-		l.links, l.hooks = append(l.links, at), append(l.hooks, h.name)
+		l.links, l.hooks = append(l.links, at), append(l.hooks, h.programName())
 	}
 	for _, name := range tracing {
 		at, err := link.AttachTracing(link.TracingOptions{Program: l.programs.Programs[name]})

@@ -29,6 +29,14 @@ func (d *decoder) note(b []byte) (ended bool) {
 		}
 	case noteExec:
 		d.exec(b)
+	case noteDigest:
+		if len(b) >= digestSize {
+			d.digests.tell(fileState{
+				inodeKey: inodeKey{ino: order.Uint64(b[8:]), dev: order.Uint32(b[40:]), generation: order.Uint32(b[44:])},
+				size:     order.Uint64(b[16:]), ctime: int64(order.Uint64(b[24:])), mtime: int64(order.Uint64(b[32:])),
+				nlink: order.Uint32(b[48:]), magic: order.Uint32(b[52:]),
+			}, b[56:])
+		}
 	}
 	return false
 }

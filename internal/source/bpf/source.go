@@ -81,7 +81,7 @@ type Source struct {
 func Attach(pid int, opts Options) (*Source, error) { return attach(pid, opts, nil) }
 
 func attach(pid int, opts Options, tap func([]byte, bool)) (*Source, error) {
-	k, err := load(loadOptions{ring: opts.Ring, users: opts.Current, model: opts.Model})
+	k, err := load(loadOptions{ring: opts.Ring, users: opts.Current, model: opts.Model, hash: hashNumbers[opts.Algorithm.Name]})
 	if err != nil {
 		return nil, err
 	}

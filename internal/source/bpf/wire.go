@@ -39,6 +39,7 @@ const (
 	noteExec = 200 + iota
 	noteMade
 	noteEnd
+	noteDigest
 )
 
 // Causes of loss in the kernel.
@@ -55,12 +56,13 @@ const (
 
 // Sizes of parts, in bytes.
 const (
-	headSize  = 112
-	usersSize = 8 + 2*extents*12
-	inodeSize = 120
-	pathSize  = 16
-	noteSize  = 32 // of a made_note
-	addrMax   = 128
+	headSize   = 112
+	usersSize  = 8 + 2*extents*12
+	inodeSize  = 120
+	pathSize   = 16
+	noteSize   = 32  // of a made_note
+	digestSize = 120 // of a digest_note
+	addrMax    = 128
 
 	extents = 5 // of the map of a user namespace that are written
 )

@@ -22,7 +22,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 // Set before loading.
 const volatile u32 want_users; // tell how ids look in the task's user namespace
+const volatile u64 born;       // when the machine was booted, in nanoseconds since 1970
 const volatile u32 no_opens;   // file_open is there for the first exec alone
+const volatile u32 want_hash;  // the number that the kernel has for the digest algorithm
 const volatile u32 host;       // tell of every task
 const volatile u32 rules_used; // but of those that rules leave out
 const volatile struct rule rules[RULES_MAX];
@@ -36,6 +38,9 @@ u64 execs, tasks_made, files_made;
 // told as another root or namespace.
 u64 home_root;
 u32 home_mounts;
+
+// The kernel makes no digests.
+u32 no_digests;
 
 // The namespaces of the container, when its first program is executed.
 u32 box_mounts, box_pids;
@@ -73,6 +78,14 @@ struct {
 	__type(key, u32);
 	__type(value, struct own);
 } exporter SEC(".maps");
+
+// hashed are the files whose digest was sent.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 14);
+	__type(key, struct version);
+	__type(value, u32);
+} hashed SEC(".maps");
 
 #define LIMIT 7168 // parts begin before it
 #define SLACK 576  // and are no longer
@@ -138,6 +151,7 @@ struct head {
 
 _Static_assert(sizeof(struct head) == HEAD_SIZE, "head");
 _Static_assert(sizeof(struct made_note) == NOTE_SIZE, "note");
+_Static_assert(sizeof(struct digest_note) == DIGEST_NOTE_SIZE, "digest");
 _Static_assert(sizeof(struct state) == STATE_SIZE && __builtin_offsetof(struct state, mute) == MUTE_AT &&
 	       __builtin_offsetof(struct state, context) == CONTEXT_AT, "state");
 
@@ -1641,6 +1655,59 @@ NODE(tun_dev_attach, struct sock *sk)
 {
 	EVENT(tun_dev_attach);
 	return finish(s);
+}
+
+// Digests. The kernel can make them where it measures integrity, but keeps none
+// unless it has a policy for that: so it is asked once for each version of a file
+// that is executed or mapped, and tells of it in a note. The programs are attached
+// last and therefore called first.
+
+#define HASH_MAX (16 << 20) // bytes of a file for which a task may be kept waiting
+#define SETTLED 20000000    // nanoseconds: two changes at shorter distance may look like one
+
+static __always_inline void hash(struct file *file)
+{
+	struct digest_note n = {.type = NOTE_DIGEST};
+	struct inode *i = BPF_CORE_READ(file, f_inode);
+	struct inode_part times;
+	u32 one = 1;
+	if ((BPF_CORE_READ(i, i_mode) & S_IFMT) != S_IFREG)
+		return;
+	stamps(i, &times);
+	n.of.ino = BPF_CORE_READ(i, i_ino);
+	n.of.size = BPF_CORE_READ(i, i_size);
+	n.of.ctime = times.ctime;
+	n.of.mtime = times.mtime;
+	n.of.dev = BPF_CORE_READ(i, i_sb, s_dev);
+	n.of.generation = BPF_CORE_READ(i, i_generation);
+	n.of.nlink = BPF_CORE_READ(i, i_nlink);
+	n.of.magic = BPF_CORE_READ(i, i_sb, s_magic);
+	if (n.of.size == 0 || n.of.size > HASH_MAX || bpf_map_lookup_elem(&hashed, &n.of))
+		return;
+	if ((s64)(bpf_ktime_get_boot_ns() + born - n.of.ctime) < SETTLED)
+		return;
+	long kind = bpf_ima_file_hash(file, n.digest, sizeof(n.digest));
+	if (kind < 0 || kind != want_hash) {
+		no_digests = 1;
+		return;
+	}
+	if (!bpf_ringbuf_output(&notes, &n, sizeof(n), 0))
+		bpf_map_update_elem(&hashed, &n.of, &one, BPF_ANY);
+}
+
+SEC("lsm.s/mmap_file")
+int BPF_PROG(hash_mapped, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)
+{
+	if (!no_digests && argument(ctx, 0) && me())
+		hash(file);
+	return 0;
+}
+
+SEC("lsm.s/bprm_committed_creds")
+void BPF_PROG(hash_executed, struct linux_binprm *bprm)
+{
+	if (!no_digests && me())
+		hash(bprm->file);
 }
 
 // Looking around, from without.

@@ -20,7 +20,7 @@ enum path_flags {
 };
 
 // Notes are no events; their numbers follow those of the events.
-enum note { NOTE_EXEC = 200, NOTE_MADE, NOTE_END };
+enum note { NOTE_EXEC = 200, NOTE_MADE, NOTE_END, NOTE_DIGEST };
 
 enum lost_cause {
 	LOST_RING,     // there was no room in the ring
@@ -38,9 +38,25 @@ enum lost_cause {
 #define INODE_SIZE 120
 #define PATH_SIZE 16
 #define NOTE_SIZE 32
+#define DIGEST_SIZE 64
+#define DIGEST_NOTE_SIZE 120
 #define STATE_SIZE 88
 #define MUTE_AT 64 // in a state
 #define CONTEXT_AT 72
+
+// version is a file as it is between two changes.
+struct version {
+	unsigned long long ino, size;
+	long long ctime, mtime;
+	unsigned int dev, generation, nlink, magic;
+};
+
+struct digest_note {
+	unsigned short type;
+	unsigned short pad[3];
+	struct version of;
+	unsigned char digest[DIGEST_SIZE];
+};
 
 // A rule says which tasks of the host are told of: by the user, by the
 // executable, by the control group or one above it.
