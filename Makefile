@@ -4,6 +4,7 @@
 # make        builds ./quixote-export
 # make demo   builds, exports a small real workload and shows what came of it
 # make test   installs what the tests need, and runs them all
+# make deb    makes a Debian package
 # make bench  measures what being watched costs, beside strace
 # make bench-tsem  measures how the events of a TSEM kernel are read, beside a loop in C
 # make bench-mqtt  measures the MQTT publisher beside libmosquitto
@@ -16,12 +17,15 @@ export GOTOOLCHAIN = local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 60s
 
-.PHONY: all build demo test bench bench-tsem bench-mqtt fuzz man generate install clean
+.PHONY: all build deb demo test bench bench-tsem bench-mqtt fuzz man generate install clean
 
 all: build
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.revision=$(VERSION)' -o quixote-export ./cmd/quixote-export
+
+deb: build
+	scripts/deb ./quixote-export .
 
 demo: build
 	scripts/demo

@@ -194,6 +194,13 @@ func collect(p *Plan, w io.Writer, notice func(string)) error {
 		notice("nothing is to be installed: the kernel keeps the events of the root context itself")
 		return nil
 	}
+	if about, err := place.About(); err == nil {
+		if _, err := p.ofCollector(about); err != nil {
+			return err
+		}
+		notice("the collector is installed already")
+		return nil
+	}
 	o, err := p.collector()
 	if err != nil {
 		return err

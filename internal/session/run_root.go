@@ -75,6 +75,9 @@ type rooted interface {
 	watched
 	// Stop ends the export behind what there is by now.
 	Stop()
+	// Lively tells whether it has got on since it was asked last, or waits for
+	// the outputs.
+	Lively() bool
 	// Died tells that whoever read for it was killed.
 	Died() bool
 }
@@ -94,8 +97,14 @@ func (s *session) superviseRoot(ctx context.Context, signals <-chan os.Signal) (
 		}
 		src.Stop()
 	}
+	keeper := newKeeper()
+	defer keeper.end()
 	for {
 		select {
+		case <-keeper.ticks:
+			if src.Lively() {
+				keeper.alive()
+			}
 		case exit = <-exited:
 			exited = nil
 			src.Stop()

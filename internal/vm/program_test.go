@@ -219,7 +219,6 @@ func checkCommand(t *testing.T, r *results) {
 	if found != 3 {
 		t.Errorf("%d of 3 acts", found)
 	}
-	s.none(t, "quixote-export")
 }
 
 func checkNamespaces(t *testing.T, r *results) {

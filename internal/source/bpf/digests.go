@@ -155,6 +155,21 @@ func (d *digests) open(h *head, p *tsem.Path, flags uint32) (int, error) {
 	return unix.Open(kernel.ProcPath(int(h.pid), "exe"), unix.O_PATH|unix.O_CLOEXEC, 0)
 }
 
+// adopt makes that of the first process our own namespace if we have been put
+// into another one than whoever has loaded the programs: services are.
+func (d *digests) adopt() {
+	var st unix.Stat_t
+	if unix.Stat("/proc/self/ns/mnt", &st) != nil || uint32(st.Ino) == d.home {
+		return
+	}
+	if unix.Stat("/proc/1/ns/mnt", &st) != nil || uint32(st.Ino) != d.home {
+		return
+	}
+	if fd, err := unix.Open("/proc/1/root", unix.O_PATH|unix.O_CLOEXEC|unix.O_DIRECTORY, 0); err == nil {
+		d.roots[d.home] = fd
+	}
+}
+
 // root is the root directory of the mount namespace of the event. It is opened
 // while some task is there, so that later ones need none.
 func (d *digests) root(h *head) (int, bool) {

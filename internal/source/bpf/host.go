@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -60,6 +61,7 @@ type Host struct {
 	adjusted time.Time
 	partial  bool // the model keeps some events of a type only
 
+	rounds   atomic.Uint64 // of the reading
 	done     chan struct{}
 	stopping chan struct{}
 	stop     sync.Once
@@ -155,6 +157,7 @@ func (h *Host) begin() (err error) {
 func (h *Host) newDecoder() *decoder {
 	files := newDigests(h.opts.Algorithm, h.opts.DigestLimit)
 	h.kernel.variable("home_mounts", &files.home)
+	files.adopt()
 	d := newDecoder(h.opts.Algorithm, h.opts.Model, files)
 	d.host, d.wall = true, h.opts.Timestamp
 	return d
@@ -212,6 +215,7 @@ func (h *Host) read(target uint64) error {
 	stopping := h.stopping
 	follow := h.opts.Follow
 	for {
+		h.rounds.Add(1)
 		if time.Since(h.adjusted) > time.Second {
 			h.adjust()
 		}
@@ -400,6 +404,10 @@ func (h *Host) close() {
 
 // Stop ends the export behind what has been collected by now.
 func (h *Host) Stop() { h.stop.Do(func() { close(h.stopping) }) }
+
+// Lively tells whether the reading has got on since it was asked last, or waits
+// for the outputs.
+func (h *Host) Lively() bool { return h.rounds.Swap(0) > 0 || h.rec.Held() }
 
 // Died tells nothing: nobody reads for us.
 func (h *Host) Died() bool { return false }

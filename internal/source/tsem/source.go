@@ -178,6 +178,9 @@ func (s *Source) Context() uint64 { return s.number }
 // nothing more can be.
 func (s *Source) Done() <-chan struct{} { return s.done }
 
+// Lively tells nothing: who reads is another process, of whose end we hear.
+func (s *Source) Lively() bool { return true }
+
 // Died tells, when it is done, whether the reader has died instead of ending.
 func (s *Source) Died() bool {
 	s.mu.Lock()
