@@ -85,6 +85,12 @@ func load(o loadOptions) (*loaded, error) {
 	}
 	l.maps = l.programs.Maps
 	l.variable = func(name string, value any) error { return l.programs.Variables[name].Get(value) }
+	if o.host {
+		if err := l.leaveOut(true); err != nil {
+			l.close()
+			return nil, err
+		}
+	}
 	if err := l.attach(append(usable, o.hashing()...)); err != nil {
 		l.close()
 		return nil, err

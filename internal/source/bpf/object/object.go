@@ -22,7 +22,7 @@ const (
 	program = "c/hooks.bpf.c"
 )
 
-var sources = []string{program, "c/kernel.h", "c/wire.h", "c/events.h"}
+var sources = []string{program, "c/tasks.h", "c/look.h", "c/record.h", "c/kernel.h", "c/wire.h", "c/events.h"}
 
 // Compile compiles the programs of the folder dir into the file out.
 func Compile(dir, out string) error {
