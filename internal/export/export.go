@@ -93,6 +93,10 @@ type Options struct {
 	// Ledger is where the source keeps its records. Each sink is an output of
 	// it, in the order given to New. Nil: the source keeps none.
 	Ledger *ledger.Ledger
+	// Keep has what a sink does not take, from its first error on, stay in the
+	// ledger for a later run, instead of being lost. Nothing is given up then, so
+	// that the run must be ended.
+	Keep bool
 	// Failed is called at the first error of each sink and, as long as there
 	// are more, again each minute, while records are held up. It must not
 	// block nor call the Exporter.

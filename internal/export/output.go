@@ -33,6 +33,9 @@ type output struct {
 
 	own record.Batch // markers and lost records, reused
 
+	keep bool // what is not taken stays in the ledger
+	held bool // that is so from now on
+
 	account *ledger.Output // nil without a ledger
 	given   uint64         // position in the ledger up to which the sink was given all
 }
@@ -54,7 +57,7 @@ type gap struct {
 func (g gap) open() bool { return g.cause != 0 }
 
 func newOutput(i int, s Sink, options Options) *output {
-	o := &output{sink: s, start: options.Start, failed: options.Failed, started: options.Start == nil, part: part{number: 1}}
+	o := &output{sink: s, start: options.Start, failed: options.Failed, keep: options.Keep, started: options.Start == nil, part: part{number: 1}}
 	if options.Ledger != nil {
 		account := options.Ledger.Output(i)
 		account.Use()
@@ -65,17 +68,25 @@ func newOutput(i int, s Sink, options Options) *output {
 
 // write gives the sink a batch, and before it what it should have got.
 func (o *output) write(b *record.Batch) {
-	defer o.settle(b.At + uint64(len(b.Buf)))
-	o.context = b.Context
-	if cause, err := o.catchUp(); err != nil {
-		// The batch would begin behind a hole that nothing marks.
-		o.miss(b, 0, cause)
+	if o.held {
 		return
 	}
-	taken, cause, err := o.hand(b)
-	if err != nil {
+	o.context = b.Context
+	taken := 0
+	cause, err := o.catchUp()
+	if err == nil {
+		taken, cause, err = o.hand(b)
+	} // else the batch would begin behind a hole that nothing marks
+	switch {
+	case err == nil:
+	case o.keep:
+		o.held = true
+		o.settle(b.At + uint64(b.Start(taken)))
+		return
+	default:
 		o.miss(b, taken, cause)
 	}
+	o.settle(b.At + uint64(len(b.Buf)))
 }
 
 // catchUp writes the records that are overdue: the start marker, and the loss

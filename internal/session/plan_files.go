@@ -40,11 +40,11 @@ func (p *Plan) ToStdout() bool { return file.IsStdout(p.Output) }
 
 // Sinks makes a sink for every output of the plan, in the order file, broker,
 // endpoint. Files are opened by their first record only. notice is called with
-// lines for the user.
-func (p *Plan) Sinks(stdout *os.File, notice func(string)) ([]export.Sink, error) {
+// lines for the user. again is that of a file: see file.Options.
+func (p *Plan) Sinks(stdout *os.File, notice func(string), again func([]byte) bool) ([]export.Sink, error) {
 	var sinks []export.Sink
 	if p.Output != "" {
-		s, err := file.New(p.Output, stdout, file.Options{Append: p.Append, Notice: notice})
+		s, err := file.New(p.Output, stdout, file.Options{Append: p.Append, Again: again, Notice: notice})
 		if err != nil {
 			return nil, err
 		}

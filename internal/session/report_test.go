@@ -191,14 +191,14 @@ func TestCheckFilesAndSinks(t *testing.T) {
 		t.Errorf("got %+v, %v", c, err)
 	}
 
-	sinks, err := (&Plan{Output: good}).Sinks(os.Stdout, nil)
+	sinks, err := (&Plan{Output: good}).Sinks(os.Stdout, nil, nil)
 	if err != nil || len(sinks) != 1 || sinks[0].Name() != good {
 		t.Errorf("got %v, %v", sinks, err)
 	}
-	if sinks, err := (&Plan{}).Sinks(os.Stdout, nil); err != nil || len(sinks) != 0 {
+	if sinks, err := (&Plan{}).Sinks(os.Stdout, nil, nil); err != nil || len(sinks) != 0 {
 		t.Errorf("without outputs: %v, %v", sinks, err)
 	}
-	if _, err := (&Plan{Output: "/dev/fd/999"}).Sinks(os.Stdout, nil); err == nil {
+	if _, err := (&Plan{Output: "/dev/fd/999"}).Sinks(os.Stdout, nil, nil); err == nil {
 		t.Error("a descriptor that is not open is a sink")
 	}
 	if !(&Plan{Output: "-"}).ToStdout() || (&Plan{Output: good}).ToStdout() {

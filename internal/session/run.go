@@ -182,7 +182,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 	if err := workload.Undumpable(); err != nil {
 		return 0, err
 	}
-	sinks, err := s.plan.Sinks(s.streams.Out, s.notice)
+	sinks, err := s.plan.Sinks(s.streams.Out, s.notice, s.again())
 	if err != nil {
 		return 0, err
 	}
@@ -206,6 +206,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 	s.exporter = export.New(sinks, export.Options{
 		Start:         start,
 		Ledger:        s.ledger,
+		Keep:          s.keeps(),
 		FlushInterval: s.plan.SyncInterval,
 		Failed:        s.sinkFailed,
 	})
@@ -214,6 +215,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 		return startStatus(err), err
 	}
 	defer s.work.Finish()
+	s.enlist()
 	workload.HearHangup(signals)
 	for i, sink := range sinks {
 		if f, ok := sink.(*file.Sink); ok {
@@ -268,7 +270,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	waiting := s.broker != nil && s.broker.left(s.notice)
-	if (summary.Lost() || waiting) && (exit.Status == 0 || s.stopped) {
+	if (summary.Lost() || waiting || s.stopped && s.keeps()) && (exit.Status == 0 || s.stopped) {
 		return statusLost, nil
 	}
 	return exit.Status, nil

@@ -4,6 +4,7 @@
 package session
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -40,11 +41,37 @@ func (p *Plan) collector() (bpf.CollectorOptions, error) {
 // CheckRule tells whether a word is a rule of --exclude and --only.
 func CheckRule(word string) error { return bpf.CheckRule(word) }
 
+// enlist gives the tasks of the workload, in an export of the whole host that
+// others make, the number of our context.
+func (s *session) enlist() {
+	if s.plan.Mode == Root || s.path == "" || os.Geteuid() != 0 {
+		return
+	}
+	if err := s.plan.place().Enlist(s.work.PID, s.will.Context); err != nil {
+		s.notice("in exports of the whole host the workload has not the number of its context: " + err.Error())
+	}
+}
+
 // hosting tells whether the whole host is exported by programs of ours.
 func (s *session) hosting() bool { return s.plan.Mode == Root && s.source != SourceTSEM }
 
 // collected tells whether what is recorded stays for the next export.
 func (s *session) collected() bool { return s.hosting() && !s.plan.NoCollector }
+
+// keeps tells whether what an output does not take stays for the next export.
+func (s *session) keeps() bool { return s.collected() && !s.plan.GoOn }
+
+// again tells of the beginning of a line whether it is that of a record that the
+// last export could not deliver. Nil: nothing is delivered again.
+func (s *session) again() func(fragment []byte) bool {
+	if !s.collected() {
+		return nil
+	}
+	waiting := bytes.Clone(s.ledger.Between(s.ledger.Tail(), s.ledger.Head()))
+	return func(fragment []byte) bool {
+		return len(fragment) > 0 && (bytes.HasPrefix(waiting, fragment) || bytes.Contains(waiting, append([]byte{'\n'}, fragment...)))
+	}
+}
 
 // prepareHost opens the memory for records; where a collector keeps them, that is
 // locked, and installed if there is none yet. The result gives it back.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quixote-export/internal/source/bpf"
 	tsemsource "quixote-export/internal/source/tsem"
 	"quixote-export/internal/workload"
 )
@@ -121,7 +122,12 @@ func (s *session) superviseRoot(ctx context.Context, signals <-chan os.Signal) (
 		case <-orphaned:
 			return s.unread()
 		case err := <-s.broken:
-			if !s.plan.GoOn {
+			if host, ok := src.(*bpf.Host); ok && s.keeps() {
+				s.notice(err.Error() + "; the export ends, what was not delivered waits for the next one")
+				s.stopped = true
+				host.Abort()
+				stop()
+			} else if !s.plan.GoOn {
 				s.notice(err.Error() + "; the export ends")
 				s.stopped = true
 				stop()

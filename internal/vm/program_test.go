@@ -302,6 +302,13 @@ func checkHost(t *testing.T, r *results) {
 	if found := fmt.Sprint(two.kernel); !strings.Contains(found, "mkdir inode_mkdir ") {
 		t.Error("what was done since is missing")
 	}
+	number := r.read(t, "inner.exp", 0).first.Context
+	inner := fmt.Sprintf(`"context": "%d", "number": `, number)
+	for line := range strings.Lines(r.text(t, "host2.exp")) {
+		if strings.Contains(line, `"process": "touch"`) != strings.Contains(line, inner) {
+			t.Errorf("whose context is %d: %s", number, line)
+		}
+	}
 	r.read(t, "follow.exp", two.last)
 }
 

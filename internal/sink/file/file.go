@@ -46,6 +46,11 @@ type Options struct {
 	// Append keeps what an existing file holds.
 	Append bool
 
+	// Again tells whether the beginning of a line, with which an existing file
+	// ends, is that of a record that comes again: then it is cut off. Nil: none
+	// does, and the next record begins on a line of its own.
+	Again func(fragment []byte) bool
+
 	// Notice is called with a line for the user, from whatever goroutine uses
 	// the sink. Nil: nobody reads them.
 	Notice func(string)

@@ -483,3 +483,34 @@ func BenchmarkWrite(b *testing.B) {
 		}
 	}
 }
+
+// The beginning of a record that comes again is cut off, any other is left and
+// ended.
+func TestAgain(t *testing.T) {
+	for _, row := range []struct{ there, want string }{
+		{"old\nagai", "old\nagain\n"},
+		{"agai", "again\n"},
+		{"old\nelse", "old\nelse\nagain\n"},
+		{"old\n", "old\nagain\n"},
+	} {
+		path := filepath.Join(t.TempDir(), "out")
+		if err := os.WriteFile(path, []byte(row.there), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := New(path, nil, Options{Append: true, Again: func(b []byte) bool { return strings.HasPrefix("again\n", string(b)) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b record.Batch
+		b.Append(0, []byte("again"))
+		if err := s.Write(&b); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if got, _ := os.ReadFile(path); string(got) != row.want {
+			t.Errorf("%q became %q, want %q", row.there, got, row.want)
+		}
+	}
+}

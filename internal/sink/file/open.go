@@ -4,6 +4,7 @@
 package file
 
 import (
+	"bytes"
 	"io"
 	"os"
 
@@ -38,7 +39,7 @@ func (s *Sink) openFor(flags int) error {
 		return err
 	}
 	s.unblock()
-	s.torn = flags&unix.O_TRUNC == 0 && s.regular && endsTorn(s.path)
+	s.torn = flags&unix.O_TRUNC == 0 && s.regular && endsTorn(s.path) && !s.cutAgain()
 	if s.opened != nil {
 		s.opened(s.fd)
 	}
@@ -108,6 +109,32 @@ func (s *Sink) position() (int64, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(s.fd, &st)
 	return st.Size, err
+}
+
+// maxFragment is how much of a line is looked at that has no end.
+const maxFragment = 8 << 20
+
+// cutAgain cuts off the beginning of a record that comes again.
+func (s *Sink) cutAgain() bool {
+	if s.opts.Again == nil {
+		return false
+	}
+	f, err := os.Open(s.path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return false
+	}
+	start := max(0, end-maxFragment)
+	tail := make([]byte, end-start)
+	if _, err := f.ReadAt(tail, start); err != nil {
+		return false
+	}
+	fragment := tail[bytes.LastIndexByte(tail, '\n')+1:]
+	return s.opts.Again(fragment) && unix.Ftruncate(s.fd, end-int64(len(fragment))) == nil
 }
 
 // endsTorn reports whether the last line of a file has no end. A file that

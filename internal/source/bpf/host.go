@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +64,7 @@ type Host struct {
 	partial  bool // the model keeps some events of a type only
 
 	rounds   atomic.Uint64 // of the reading
+	aborted  atomic.Bool
 	done     chan struct{}
 	stopping chan struct{}
 	stop     sync.Once
@@ -220,6 +223,9 @@ func (h *Host) read(target uint64) error {
 			h.adjust()
 		}
 		idle := h.drain()
+		if h.aborted.Load() {
+			return nil
+		}
 		if err := h.decoder.ids.err; err != nil {
 			return fmt.Errorf("cannot write down the identities of the tasks: %w", err)
 		}
@@ -266,6 +272,9 @@ func (h *Host) drain() (idle bool) {
 		h.fresh = true
 		h.readNotes()
 		h.take(sample, at)
+		if h.aborted.Load() {
+			break
+		}
 	}
 	return false
 }
@@ -412,6 +421,13 @@ func (h *Host) Lively() bool { return h.rounds.Swap(0) > 0 || h.rec.Held() }
 // Died tells nothing: nobody reads for us.
 func (h *Host) Died() bool { return false }
 
+// Abort ends the export where it is: what is not recorded stays in the kernel.
+func (h *Host) Abort() {
+	h.aborted.Store(true)
+	h.rec.End(io.EOF) // it may wait for room
+	h.Stop()
+}
+
 // Done is closed when everything was read that was to be.
 func (h *Host) Done() <-chan struct{} { return h.done }
 
@@ -450,20 +466,31 @@ func (l *loaded) leaveOut(us bool) error {
 	return nil
 }
 
-// enlist gives a process the number of a context of its own, which its children
-// inherit.
-func (l *loaded) enlist(pid int, number uint64) error {
+// Enlist tells the collector, if there is one, that a process is in a context of
+// its own, with what it makes from now on.
+func (p *Place) Enlist(pid int, number uint64) error {
+	states, err := ebpf.LoadPinnedMap(filepath.Join(p.Pins, pinned["states"]), nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer states.Close()
+	if states.ValueSize() != stateSize {
+		return errors.New("it is that of another version")
+	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	state := make([]byte, stateSize)
-	if err := l.maps["states"].Lookup(uint32(fd), state); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err := states.Lookup(uint32(fd), state); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return err
 	}
 	binary.NativeEndian.PutUint32(state[contextAt:], uint32(number))
-	return l.maps["states"].Put(uint32(fd), state)
+	return states.Put(uint32(fd), state)
 }
 
 // needed are the numbers of the execs whose identities events can still have.

@@ -98,6 +98,7 @@ rm d
 quixote-export -R -o /out/host1.exp
 echo $? >/out/host1.status
 mkdir since
+quixote-export --source seccomp -X -o /out/inner.exp -- touch inner
 quixote-export -R -o /out/host2.exp
 echo $? >/out/host2.status
 quixote-export --collector-status >/out/status
@@ -114,7 +115,7 @@ wait $pid
 echo $? >/out/follow.status
 
 # Killed while it drains, over and over.
-for i in $(seq 10); do
+for i in $(seq 20); do
 	ls -lR /usr/lib/python3* >/dev/null
 	quixote-export -R -q 10 -o /out/kills.exp &
 	pid=$!
