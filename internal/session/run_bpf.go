@@ -27,16 +27,17 @@ func (s *session) startBPF(number uint64) error {
 // attachBPF puts the child into its context.
 func (s *session) attachBPF(number uint64) (*bpf.Source, error) {
 	return bpf.Attach(s.work.PID, bpf.Options{
-		Runtime:     s.bundle != nil && !s.plan.IncludeRuntime,
-		Context:     number,
-		Ledger:      s.ledger,
-		Model:       s.model,
-		Algorithm:   s.plan.Digest,
-		DigestLimit: s.plan.DigestLimit,
-		Current:     s.plan.NSRefCurrent,
-		Timestamp:   s.plan.Timestamp,
-		Ring:        uint32(s.plan.Ring),
-		Keep:        s.work.Keep,
-		Log:         s.log,
+		Container:      s.bundle != nil,
+		IncludeRuntime: s.plan.IncludeRuntime,
+		Context:        number,
+		Ledger:         s.ledger,
+		Model:          s.model,
+		Algorithm:      s.plan.Digest,
+		DigestLimit:    s.plan.DigestLimit,
+		Current:        s.plan.NSRefCurrent,
+		Timestamp:      s.plan.Timestamp,
+		Ring:           uint32(s.plan.Ring),
+		Keep:           s.work.Keep,
+		Log:            s.log,
 	})
 }

@@ -259,8 +259,11 @@ func checkContainer(t *testing.T, r *results) {
 	if s.first == nil || s.first.Type != tsem.FileOpen || s.first.TTD != 0 {
 		t.Fatalf("the first event is %+v", s.first)
 	}
-	for _, name := range []string{"/tmp/first", "/tmp/joined"} {
+	for _, name := range []string{"/tmp/work/by-hook", "/tmp/first", "/tmp/joined", "/tmp/entrant"} {
 		s.wants(t, map[string]int{"touch file_open " + name: 1})
+	}
+	if text := r.text(t, "container.exp"); strings.Contains(text, "/tmp/stranger") {
+		t.Error("who is in the mount namespace alone is told of")
 	}
 	s.none(t, "runc file_")
 }

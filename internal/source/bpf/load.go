@@ -56,6 +56,7 @@ type loadOptions struct {
 	users bool // the maps of user namespaces are wanted
 	model *model.Model
 	host  bool   // every task is of the context
+	box   bool   // what is of the context makes a container
 	hash  uint32 // number of the algorithm of digests that the kernel is to make, 0 for none
 	rules []rule
 }
@@ -140,7 +141,7 @@ func (o *loadOptions) set(spec *ebpf.CollectionSpec) error {
 	if err := setRules(spec, o.rules); err != nil {
 		return err
 	}
-	for name, on := range map[string]bool{"want_users": o.users, "no_opens": !opens, "host": o.host} {
+	for name, on := range map[string]bool{"want_users": o.users, "no_opens": !opens, "host": o.host, "contained": o.box} {
 		if on {
 			if err := spec.Variables[name].Set(uint32(1)); err != nil {
 				return fmt.Errorf("cannot set %s in the BPF programs: %w", name, err)

@@ -41,11 +41,12 @@ type Options struct {
 	// DigestLimit is the size in bytes above which files have no digest.
 	DigestLimit uint64
 	Current     bool // ids as in the task's own user namespace
-	// Runtime tells that the process is a container runtime, and the workload
-	// what is executed first in its container.
-	Runtime   bool
-	Timestamp bool   // add the wall-clock time
-	Ring      uint32 // bytes of the ring, 0 for DefaultRing
+	// Container tells that the process is a container runtime. The workload is what
+	// is executed first in its container, or with IncludeRuntime the runtime too,
+	// and whoever enters the container later.
+	Container, IncludeRuntime bool
+	Timestamp                 bool   // add the wall-clock time
+	Ring                      uint32 // bytes of the ring, 0 for DefaultRing
 	// Keep, if set, is called with the descriptor of each program on its hook, for
 	// somebody who keeps it beyond our death: until the workload has been ended,
 	// which must not wait for the kernel to take the programs off.
@@ -81,7 +82,7 @@ type Source struct {
 func Attach(pid int, opts Options) (*Source, error) { return attach(pid, opts, nil) }
 
 func attach(pid int, opts Options, tap func([]byte, bool)) (*Source, error) {
-	k, err := load(loadOptions{ring: opts.Ring, users: opts.Current, model: opts.Model, hash: hashNumbers[opts.Algorithm.Name]})
+	k, err := load(loadOptions{ring: opts.Ring, users: opts.Current, model: opts.Model, box: opts.Container, hash: hashNumbers[opts.Algorithm.Name]})
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +101,7 @@ func attach(pid int, opts Options, tap func([]byte, bool)) (*Source, error) {
 	}
 	if s.first, err = unix.PidfdOpen(pid, 0); err == nil {
 		mute := uint32(muteExec)
-		if opts.Runtime {
+		if opts.Container && !opts.IncludeRuntime {
 			mute = muteRuntime
 		}
 		err = k.tag(s.first, mute)
@@ -159,7 +160,8 @@ func (s *Source) run() {
 		}
 		live := s.kernel.number("live")
 		begun = begun || live > 0 || ended
-		if live == 0 && (begun || s.gone()) {
+		// A runtime can still start something, when a hook of it has ended.
+		if live == 0 && (begun && !s.opts.Container || s.gone()) {
 			break
 		}
 		if time.Since(s.adjusted) > time.Second {

@@ -52,7 +52,8 @@ t = threading.Thread(target=work); t.start(); t.join()
 "'
 echo $? >/out/spaces.status
 
-# A container, and somebody who enters it.
+# A container with a hook of the runtime, somebody who enters it, and somebody who
+# enters a part of it.
 bundle=/var/lib/Quixote/Magazine/web
 mkdir -p $bundle/rootfs/bin $bundle/rootfs/proc $bundle/rootfs/tmp $bundle/rootfs/dev $bundle/rootfs/sys
 cp "$(command -v busybox)" $bundle/rootfs/bin/
@@ -64,11 +65,14 @@ c = json.load(open(sys.argv[1]))
 c["process"]["terminal"] = False
 c["process"]["args"] = ["sh", "-c", "touch /tmp/first; while ! test -e /tmp/joined; do sleep 0.1; done; exit 5"]
 c["root"]["readonly"] = False
+c["hooks"] = {"createContainer": [{"path": "/usr/bin/touch", "args": ["touch", "/tmp/work/by-hook"]}]}
 json.dump(c, open(sys.argv[1], "w"))
 PYTHON
 quixote-export -w web -o /out/container.exp >/out/container.out 2>/out/container.err &
-running() { runc list | grep -q running; }
-await running
+await test -e $bundle/rootfs/tmp/first
+first() { runc state web | python3 -c 'import json, sys; print(json.load(sys.stdin)["pid"])'; }
+nsenter -t "$(first)" -m -- touch /tmp/stranger
+nsenter -t "$(first)" -m -p -- touch /tmp/entrant
 runc exec web touch /tmp/joined
 wait $!
 echo $? >/out/container.status

@@ -183,6 +183,8 @@ int BPF_PROG(file_open, struct file *file)
 		st = awaken(bpf_get_current_task_btf());
 		if (!st)
 			return 0;
+	} else if (contained && (BPF_CORE_READ(file, f_flags) & FMODE_EXEC)) {
+		enclose(bpf_get_current_task_btf());
 	}
 	if (no_opens || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;

@@ -73,8 +73,12 @@ struct proc_ns_operations { const char *name; };
 struct ns_common {
 	const struct proc_ns_operations *ops;
 	u32 inum;
+	u64 ns_id; // since Linux 6.18
 };
-struct mnt_namespace { struct ns_common ns; };
+struct mnt_namespace {
+	struct ns_common ns;
+	u64 seq; // before
+};
 struct pid_namespace { struct ns_common ns; };
 struct nsproxy { struct mnt_namespace *mnt_ns; };
 

@@ -21,6 +21,7 @@ const volatile u64 born;       // when the machine was booted, in nanoseconds si
 const volatile u32 no_opens;   // file_open is there for the first exec alone
 const volatile u32 want_hash;  // the number that the kernel has for the digest algorithm
 const volatile u32 host;       // tell of every task
+const volatile u32 contained;  // what is told of makes a container
 const volatile u32 rules_used; // but of those that rules leave out
 const volatile struct rule rules[RULES_MAX];
 
@@ -37,8 +38,10 @@ u32 home_mounts;
 // The kernel makes no digests.
 u32 no_digests;
 
-// The namespaces of the container, when its first program is executed.
-u32 box_mounts, box_pids;
+// The namespaces of the container, from the exec of its first program on for as
+// long as one of its tasks is alive.
+u64 box_mounts;
+u32 box_pids;
 
 // number is that of a process in its pid namespace.
 struct number {

@@ -39,10 +39,39 @@ static __always_inline void discount(struct state *st)
 		return;
 	st->counted = 0;
 	if (__sync_fetch_and_sub(&live, 1) == 1 && !host) {
+		box_mounts = 0;
 		// If there is no room for it, the other side looks at live.
 		u64 note = NOTE_END;
 		bpf_ringbuf_output(&ring, &note, sizeof(note), BPF_RB_FORCE_WAKEUP);
 	}
+}
+
+// mounts_of is a number that no other mount namespace had or will have.
+static __always_inline u64 mounts_of(struct task_struct *t)
+{
+	struct mnt_namespace *ns = BPF_CORE_READ(t, nsproxy, mnt_ns);
+	if (bpf_core_field_exists(ns->seq))
+		return BPF_CORE_READ(ns, seq);
+	if (bpf_core_field_exists(ns->ns.ns_id))
+		return BPF_CORE_READ(ns, ns.ns_id);
+	return BPF_CORE_READ(ns, ns.inum);
+}
+
+// enclose notes the namespaces of the container, and tells whether the task is
+// in one. A hook of the runtime can be there before the container's program,
+// with the number of a process of ours. What has no mount namespace of its own
+// has another root; nobody can enter that.
+static __noinline u32 enclose(struct task_struct *t)
+{
+	if (BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum) == home_mounts)
+		return (u64)BPF_CORE_READ(t, fs, root.dentry) != home_root;
+	u64 mounts = mounts_of(t);
+	struct number n = number_of(t);
+	if (!box_mounts || (box_mounts == mounts && n.pid == 1)) {
+		box_pids = n.space;
+		box_mounts = mounts;
+	}
+	return 1;
 }
 
 // awaken begins to tell of a task that waits for its first exec, and returns
@@ -52,15 +81,10 @@ static __always_inline void discount(struct state *st)
 static __noinline struct state *awaken(struct task_struct *t)
 {
 	struct state *st = state_of(t);
-	u32 mounts = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
-	if (st && st->mute == MUTE_RUNTIME) {
-		if (mounts == home_mounts)
-			return NULL;
-		box_pids = number_of(t).space;
-		box_mounts = mounts;
-	}
+	if (st && st->mute == MUTE_RUNTIME && !enclose(t))
+		return NULL;
 	if (!st) {
-		if (mounts != box_mounts || number_of(t).space != box_pids) {
+		if (!box_mounts || mounts_of(t) != box_mounts || number_of(t).space != box_pids) {
 			struct task_struct *leader = t->group_leader;
 			struct state *first = state_of(leader);
 			if (!first || first->mute != MUTE_EXEC)
@@ -72,7 +96,6 @@ static __noinline struct state *awaken(struct task_struct *t)
 			lose(LOST_TASK);
 			return NULL;
 		}
-		st->mute = 1;
 	}
 	st->mute = 0;
 	st->tnum = __sync_fetch_and_add(&tasks_made, 1) + 1;
