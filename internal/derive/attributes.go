@@ -56,6 +56,9 @@ func (d *Deriver) setattr(c *Call, o *proc.Object, cell tsem.SetattrCell) {
 		}
 		cell.Mode &^= unix.S_ISGID
 	}
+	if private(o) {
+		return
+	}
 	cell.Dentry = d.dentry(c, o, byTask)
 	d.emit(tsem.InodeSetattr, d.cells.setattr.put(cell))
 }
@@ -377,8 +380,27 @@ func getattr(d *Deriver, c *Call) error {
 			return err
 		}
 	}
+	if private(o) {
+		return nil
+	}
 	d.emit(tsem.InodeGetattr, d.cells.getattr.put(tsem.GetattrCell{Path: d.dentry(c, o, absolute)}))
 	return nil
+}
+
+// private tells whether the kernel asks no hook about the attributes of o: it is
+// an inode for the kernel's own use.
+func private(o *proc.Object) bool {
+	if o.Mount == nil {
+		return false
+	}
+	switch o.Mount.FSType {
+	case "pidfs":
+		return true
+	case "anon_inodefs":
+		// These have an inode of their own, for the sake of the hooks.
+		return string(o.Path) != "anon_inode:[userfaultfd]" && string(o.Path) != "anon_inode:[io_uring]"
+	}
+	return false
 }
 
 // statTarget is target, with a missing path allowed where the descriptor is

@@ -122,6 +122,9 @@ func setxattr(d *Deriver, c *Call) error {
 	if err := d.mayXattr(c, o, name, true); err != nil {
 		return err
 	}
+	if private(o) {
+		return nil
+	}
 	d.emit(tsem.InodeSetxattr, &tsem.SetxattrCell{
 		Dentry: d.dentry(c, o, byTask), Name: name, Value: content, Flags: int32(flags),
 	})
@@ -150,6 +153,9 @@ func (d *Deriver) xattr(c *Call, kind tsem.Type, write bool) error {
 	if err := d.mayXattr(c, o, name, write); err != nil {
 		return err
 	}
+	if private(o) {
+		return nil
+	}
 	d.emit(kind, &tsem.XattrCell{Dentry: d.dentry(c, o, byTask), Name: name})
 	return nil
 }
@@ -159,6 +165,9 @@ func listxattr(d *Deriver, c *Call) error {
 	o := &d.objects[0]
 	if _, err := d.xattrTarget(c, none, o); err != nil {
 		return err
+	}
+	if private(o) {
+		return nil
 	}
 	d.emit(tsem.InodeListxattr, &tsem.DentryCell{Dentry: d.dentry(c, o, byTask)})
 	return nil
