@@ -122,7 +122,7 @@ func (m *made) write(w *words) {
 	w.put(uint64(len(m.counts)))
 	for k, n := range m.counts {
 		w.key(k.dir)
-		w.put(k.maker, n)
+		w.put(k.by, n)
 	}
 	w.put(uint64(len(m.begun)))
 	for n, o := range m.begun {
@@ -164,11 +164,12 @@ const maxMade = 1 << 16
 // many tells whether it is time to trim.
 func (m *made) many() bool { return len(m.origins) > 2*maxMade || len(m.counts) > 2*maxMade }
 
-// trim forgets the files of makers that have gone, and if there are still too
+// trim forgets the files of makers that have gone, the counts of identities
+// that nobody has, and if there are still too
 // many some others: as the kernel forgets them with their inodes.
-func (m *made) trim(alive func(maker uint64) bool) {
+func (m *made) trim(alive func(maker uint64) bool, present map[uint64]bool) {
 	for k := range m.counts {
-		if !alive(k.maker) {
+		if !present[k.by] {
 			delete(m.counts, k)
 		}
 	}

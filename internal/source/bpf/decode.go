@@ -320,7 +320,7 @@ func inodeCreate(d *decoder, c *cursor) tsem.Cell {
 	d.dentry(c, &n.Dentry, relative, byTask)
 	n.Mode = c.u32()
 	p := &n.Dentry.Path
-	p.Created, p.Owner, p.Instance = true, d.id(d.head.ttd), d.made.begin(number, dir.inodeKey, d.head.ttd)
+	p.Created, p.Owner, p.Instance = true, d.id(d.head.ttd), d.made.begin(number, dir.inodeKey, d.head.ttd, d.event.TaskID)
 	return n
 }
 

@@ -364,7 +364,11 @@ func (h *Host) trim() {
 		return
 	}
 	alive := func(number uint64) bool { return needed[number] }
-	d.made.trim(alive)
+	present := make(map[uint64]bool)
+	for number := range needed {
+		present[by(d.id(number), number)] = true
+	}
+	d.made.trim(alive, present)
 	for _, o := range d.made.origins {
 		needed[o.maker] = true
 	}

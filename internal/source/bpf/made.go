@@ -3,6 +3,12 @@
 
 package bpf
 
+import (
+	"encoding/binary"
+
+	"quixote-export/tsem"
+)
+
 // origin tells who made a file, and as which of its creations in the directory.
 type origin struct {
 	maker    uint64 // number of its exec
@@ -22,9 +28,20 @@ type made struct {
 	removed []inodeKey // the last ones that were removed, oldest first
 }
 
+// creation is what instances are counted by: a directory, and the identity of
+// who makes something in it, or as much of it as tells it from others.
 type creation struct {
-	dir   inodeKey
-	maker uint64
+	dir inodeKey
+	by  uint64
+}
+
+// by is an identity as a creation has it. If it is not known, the exec counts
+// for itself.
+func by(id tsem.Digest, maker uint64) uint64 {
+	if len(id) < 8 {
+		return maker
+	}
+	return binary.NativeEndian.Uint64(id)
 }
 
 // maxRemoved is how many files are remembered beyond their removal: those that
@@ -44,8 +61,8 @@ func newMade() *made {
 
 // begin counts a creation in dir, which goes up whether or not it succeeds, as
 // it does in TSEM.
-func (m *made) begin(number uint64, dir inodeKey, maker uint64) (instance uint64) {
-	at := creation{dir, maker}
+func (m *made) begin(number uint64, dir inodeKey, maker uint64, id tsem.Digest) (instance uint64) {
+	at := creation{dir, by(id, maker)}
 	m.counts[at]++
 	o := origin{maker, m.counts[at]}
 	if key, ok := m.became[number]; ok {
