@@ -16,9 +16,9 @@ import (
 )
 
 // prepare returns an image, or skips with what is missing for one.
-func prepare(t *testing.T) *Image {
+func prepare(t *testing.T, series string) *Image {
 	t.Helper()
-	image, err := Prepare(t.Context(), "6.12", func(what string) { t.Log(what) })
+	image, err := Prepare(t.Context(), series, func(what string) { t.Log(what) })
 	if errors.Is(err, ErrUnavailable) {
 		t.Skip(err)
 	}
@@ -31,7 +31,7 @@ func prepare(t *testing.T) *Image {
 // What a command writes, its status and its files come back, each in its
 // place, though it leaves a process behind.
 func TestRun(t *testing.T) {
-	image := prepare(t)
+	image := prepare(t, "6.12")
 	dir := t.TempDir()
 	in := filepath.Join(dir, "in")
 	if err := os.MkdirAll(filepath.Join(in, "deep"), 0o755); err != nil {
@@ -66,7 +66,7 @@ func TestRun(t *testing.T) {
 // A machine that stops by itself after the command was started is not started
 // again, and the end of its console says what happened.
 func TestPanic(t *testing.T) {
-	image := prepare(t)
+	image := prepare(t, "6.12")
 	var out bytes.Buffer
 	_, err := image.Run(t.Context(), Command{
 		Args: []string{"bash", "-c", "echo once; echo 1 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger"}, Stdout: &out,
@@ -100,7 +100,7 @@ func TestNeverUp(t *testing.T) {
 
 // A command that does not end is ended with its machine, in time.
 func TestLimit(t *testing.T) {
-	image := prepare(t)
+	image := prepare(t, "6.12")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	started := writer(func(text []byte) { cancel() })

@@ -20,6 +20,7 @@ import (
 	"quixote-export/internal/ledger"
 	"quixote-export/internal/model"
 	"quixote-export/internal/record"
+	"quixote-export/internal/vm/inside"
 	"quixote-export/tsem"
 )
 
@@ -55,9 +56,7 @@ func TestMain(m *testing.M) {
 // needBPF skips where such programs cannot be loaded.
 func needBPF(t testing.TB) {
 	t.Helper()
-	if err := Probe(); err != nil {
-		t.Skip(err)
-	}
+	inside.NeedBPF(t, Probe())
 }
 
 // stream is what came of a workload.
