@@ -402,8 +402,10 @@ static long walk_up(u32 i, struct walk *w)
 		return 1;
 	}
 	u32 n = BPF_CORE_READ(d, d_name.len);
-	if (n > 255)
+	if (n > 255) { // no file has such a name, but one can be asked for
 		n = 255;
+		w->flags |= PATH_TOO_LONG;
+	}
 	w->s->b[at] = n;
 	bpf_probe_read_kernel(w->s->b + at + 1, n & 255, BPF_CORE_READ(d, d_name.name));
 	w->at = at + 1 + n;
