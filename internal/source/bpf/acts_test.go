@@ -424,6 +424,10 @@ func act(args []string) int {
 	case "hang":
 		os.Stdout.WriteString("ready\n")
 		select {}
+	case "multiply":
+		err = multiply()
+	case "touch", "orphan", "prisoner":
+		err = touch(args[0], args[1])
 	case "true":
 	default:
 		err = unix.ENOSYS
