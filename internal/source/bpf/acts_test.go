@@ -4,6 +4,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -401,6 +402,100 @@ var deeds = []deed{
 		return c.(*tsem.QuotactlCell).Cmds == 0x800001 && string(c.(*tsem.QuotactlCell).FSType) == "(null)"
 	}},
 	{tsem.PtraceTraceme, func() error { return traced() }, func(c tsem.Cell) bool { return nonzero(c.(*tsem.TracemeCell).Source) }},
+
+	{tsem.FileReceive, receiving, func(c tsem.Cell) bool {
+		f := c.(*tsem.FileCell).File
+		return ends(f.Path.Pathname, "/received") && f.Flags == unix.O_RDWR|0x8000 && f.Path.Created
+	}},
+	{tsem.KernelModuleRequest, func() error { unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 200); return nil }, func(c tsem.Cell) bool {
+		return string(c.(*tsem.ModuleRequestCell).Name) == "net-pf-2-proto-200-type-1"
+	}},
+	{tsem.KernelLoadData, func() error { unix.InitModule(make([]byte, 4096), ""); return nil }, func(c tsem.Cell) bool {
+		return *c.(*tsem.LoadDataCell) == tsem.LoadDataCell{ID: readingModule, Contents: 1}
+	}},
+	{tsem.KernelReadFile, func() error {
+		if err := os.WriteFile("module", make([]byte, 4096), 0o600); err != nil {
+			return err
+		}
+		fd, err := unix.Open("module", unix.O_RDONLY, 0) // nobody may write
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		unix.FinitModule(fd, "", 0)
+		return nil
+	}, func(c tsem.Cell) bool {
+		m := c.(*tsem.ReadFileCell)
+		return m.ID == readingModule && m.Contents == 1 && ends(m.File.Path.Pathname, "/module") && m.File.Inode.Mode == unix.S_IFREG|0o600
+	}},
+	{tsem.InodeKillpriv, func() error {
+		if err := os.WriteFile("capable", nil, 0o755); err != nil {
+			return err
+		}
+		capability := make([]byte, 20) // of version 2: nothing but CAP_CHOWN
+		capability[3], capability[4] = 2, 1
+		if err := unix.Setxattr("capable", "security.capability", capability, 0); err != nil {
+			return err
+		}
+		return os.Chown("capable", 5, 6)
+	}, func(c tsem.Cell) bool { return ends(c.(*tsem.DentryCell).Dentry.Path.Pathname, "/capable") }},
+	{tsem.MoveMount, func() error {
+		os.Mkdir("to", 0o755)
+		fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		if err := unix.FsconfigCreate(fs); err != nil {
+			return err
+		}
+		tree, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.MoveMount(tree, "", unix.AT_FDCWD, "to", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+			return err
+		}
+		return unix.Unmount("to", unix.MNT_DETACH)
+	}, func(c tsem.Cell) bool {
+		m := c.(*tsem.PathPairCell)
+		return string(m.First.Pathname) == "/" && ends(m.Second.Pathname, "/to")
+	}},
+	{tsem.SBPivotroot, elsewhere(pivoting), func(c tsem.Cell) bool {
+		m := c.(*tsem.PathPairCell)
+		return ends(m.First.Pathname, "/old") && m.Second.Type == tsem.PathNamespace
+	}},
+	{tsem.QuotaOn, func() error {
+		if err := os.WriteFile("/quota", nil, 0o600); err != nil {
+			return err
+		}
+		defer os.Remove("/quota")
+		if err := unix.Mount("", "/", "", unix.MS_REMOUNT, "usrquota"); err != nil {
+			return err
+		}
+		const on = 0x800002 // Q_QUOTAON
+		device, name := unsafe.Pointer(unsafe.StringData("/dev/vda\x00")), unsafe.Pointer(unsafe.StringData("/quota\x00"))
+		unix.Syscall6(unix.SYS_QUOTACTL, on<<8, uintptr(device), 2, uintptr(name), 0, 0)
+		return nil
+	}, func(c tsem.Cell) bool { return string(c.(*tsem.DentryCell).Dentry.Path.Pathname) == "/quota" }},
+	{tsem.BPFProg, func() error {
+		program := [2][8]byte{{0: 0xb7}, {0: 0x95}} // return 0
+		license := [4]byte{'G', 'P', 'L'}
+		attr := struct {
+			kind, count      uint32
+			program, license uintptr
+			rest             [64]byte
+		}{1, 2, address(&program), address(&license), [64]byte{}}
+		err := call(unix.SYS_BPF, 5, address(&attr), 48)
+		runtime.KeepAlive(&program)
+		runtime.KeepAlive(&license)
+		return err
+	}, func(c tsem.Cell) bool { return *c.(*tsem.BPFProgCell) == tsem.BPFProgCell{Type: 1} }},
+	{tsem.TunDevCreate, tunnel(func(a, b int) error { return tunSet(a) }), anything},
+	{tsem.TunDevAttach, tunnel(func(a, b int) error { return tunSet(a) }), anything},
+	{tsem.TunDevOpen, tunnel(func(a, b int) error { return errors.Join(tunSet(a), tunSet(b)) }), anything},
+	{tsem.TunDevAttachQueue, tunnel(func(a, b int) error {
+		return errors.Join(tunSet(a), tunSet(b), tunFlag(b, unix.IFF_DETACH_QUEUE), tunFlag(b, unix.IFF_ATTACH_QUEUE))
+	}), anything},
 }
 
 // act is the workload that does something.
@@ -579,4 +674,110 @@ func twice(number, a, b, c uintptr) error {
 		return err
 	}
 	return call(number, a, b, c)
+}
+
+// readingModule is READING_MODULE, and LOADING_MODULE.
+const readingModule = 2
+
+func anything(tsem.Cell) bool { return true }
+
+// receiving gets a descriptor in a message.
+func receiving() error {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	if err := os.WriteFile("received", []byte("x"), 0o600); err != nil {
+		return err
+	}
+	err = onFile("received", func(fd int) error { return unix.Sendmsg(fds[0], []byte("x"), unix.UnixRights(fd), nil, 0) })()
+	if err != nil {
+		return err
+	}
+	rest := make([]byte, unix.CmsgSpace(4))
+	if _, _, _, _, err = unix.Recvmsg(fds[1], make([]byte, 1), rest, 0); err != nil {
+		return err
+	}
+	messages, err := unix.ParseSocketControlMessage(rest)
+	if err != nil {
+		return err
+	}
+	got, err := unix.ParseUnixRights(&messages[0])
+	if err == nil {
+		unix.Close(got[0])
+	}
+	return err
+}
+
+// elsewhere does something on a thread that ends with it, in a mount namespace
+// of its own.
+func elsewhere(do func() error) func() error {
+	return func() error {
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocked
+			err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS)
+			if err == nil {
+				err = do()
+			}
+			done <- err
+		}()
+		return <-done
+	}
+}
+
+func pivoting() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := os.MkdirAll("root", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("none", "root", "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	if err := os.Mkdir("root/old", 0o755); err != nil {
+		return err
+	}
+	return unix.PivotRoot("root", "root/old")
+}
+
+// tunnel does something with two descriptors of the network tunnel device, which
+// the kernel takes back with them.
+func tunnel(do func(a, b int) error) func() error {
+	return func() error {
+		os.MkdirAll("/dev/net", 0o755)
+		unix.Mknod("/dev/net/tun", unix.S_IFCHR|0o600, int(unix.Mkdev(10, 200)))
+		a, err := unix.Open("/dev/net/tun", unix.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(a)
+		b, err := unix.Open("/dev/net/tun", unix.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(b)
+		return do(a, b)
+	}
+}
+
+func tunSet(fd int) error {
+	r, err := unix.NewIfreq("quixote0")
+	if err != nil {
+		return err
+	}
+	r.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+	return unix.IoctlIfreq(fd, unix.TUNSETIFF, r)
+}
+
+func tunFlag(fd int, what uint16) error {
+	r, err := unix.NewIfreq("quixote0")
+	if err != nil {
+		return err
+	}
+	r.SetUint16(what)
+	return unix.IoctlIfreq(fd, unix.TUNSETQUEUE, r)
 }
