@@ -155,7 +155,7 @@ func (d *Deriver) Derive(c *Call) *Outcome {
 	d.passed = d.passed[:0]
 	d.cells.free()
 	d.late(c)
-	if c.Row.derive != nil {
+	if c.Row.derive != nil && atLeast(c.Row.since) {
 		err := c.Row.derive(d, c)
 		if err == errUnreadable {
 			d.blank(c, wordUnreadable)

@@ -17,7 +17,7 @@ func systemRows() []Row {
 		at(Row{Name: "pivot_root", Events: types(tsem.SBPivotroot), derive: pivotRoot}),
 		at(Row{Name: "move_mount", Events: types(tsem.MoveMount), derive: moveMount}),
 		at(Row{Name: "open_tree", derive: openTree}),
-		at(Row{Name: "open_tree_attr", derive: openTree}),
+		at(Row{Name: "open_tree_attr", since: release{6, 15}, derive: openTree}),
 		at(Row{Name: "fspick", derive: fspick}),
 		at(Row{Name: "fsconfig", Events: types(tsem.SBRemount), derive: fsconfig}),
 		at(Row{Name: "statfs", Events: statfsTypes, derive: statfs}, none, 0),

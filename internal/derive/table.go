@@ -34,6 +34,8 @@ type Row struct {
 	seconds bool  // times in seconds
 	plain   bool  // its derivation touches neither memory nor files of the caller
 
+	since release // the first kernel that has the call; zero: all that we know
+
 	executes bool            // it opens files to execute them
 	stands   func() []string // the calls it can stand for, or nil
 }

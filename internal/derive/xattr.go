@@ -78,8 +78,11 @@ func (d *Deriver) mayXattr(c *Call, o *proc.Object, name []byte, write bool) err
 }
 
 // accessList tells whether name is that of an access list, which has hooks of
-// its own that TSEM does not use.
+// its own since Linux 6.2 that TSEM does not use.
 func accessList(name []byte) bool {
+	if !atLeast(release{6, 2}) {
+		return false
+	}
 	s := string(name)
 	return s == "system.posix_acl_access" || s == "system.posix_acl_default"
 }
