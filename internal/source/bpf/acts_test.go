@@ -646,7 +646,8 @@ func accepting() error {
 
 func traced() error {
 	cmd := exec.Command("/proc/self/exe", "traceme")
-	cmd.Env = append(os.Environ(), acts+"=1")
+	// The signals by which the runtime preempts would stop it.
+	cmd.Env = append(os.Environ(), acts+"=1", "GODEBUG=asyncpreemptoff=1")
 	return cmd.Run()
 }
 
