@@ -145,3 +145,44 @@ func (r *Row) types() []tsem.Type {
 
 // byRoot tells whether a task has the rights of root, in our user namespace.
 func byRoot(t *task.Task) bool { return t.Status.COE.EUID == 0 }
+
+// Places are where a call has its arguments, and how it has them. A position is
+// negative where there is no such argument.
+type Places struct {
+	Dir, Path   int8 // a directory descriptor, and the path that begins there
+	Dir2, Path2 int8 // the second pair
+	FD          int8 // the descriptor that the call is about, instead of a path
+	Flags       int8
+	Mode        int8  // the mode, or the first of the new values
+	Fixed       int32 // flags, or the like, of a call that has none as an argument
+
+	Packed bool // the arguments are in memory, at the address in the first
+	Narrow bool // ids are of 16 bits
+	Split  bool // 64-bit values are two registers, or two words in memory
+	Coarse bool // times have no nanoseconds
+}
+
+// Places tells where a call of the row has its arguments.
+func (r *Row) Places() Places {
+	return Places{
+		Dir: r.dir, Path: r.path, Dir2: r.dir2, Path2: r.path2, FD: r.fd, Flags: r.flags, Mode: r.mode, Fixed: r.fixed,
+		Packed: r.packed, Narrow: r.narrow, Split: r.split, Coarse: r.micro || r.seconds,
+	}
+}
+
+// Calls gives all rows of a machine, by number: those of its own programs, and of
+// 32-bit ones, nil where there are none.
+func Calls(goarch string) (own, compatible map[int32]*Row, err error) {
+	arches, err := Arches(goarch, Interest{Model: model.Default(), IO: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, a := range arches {
+		if a.Compat {
+			compatible = a.Rows
+		} else {
+			own = a.Rows
+		}
+	}
+	return own, compatible, nil
+}

@@ -4,9 +4,9 @@
 //go:build ignore
 
 // gen_object writes c/events.h, the numbers of the event types, and compiles
-// the programs: hooks.o, and hooks.sum, which tells what that was made from.
-// Where there is no clang it leaves the object as it is, unless its sources have
-// changed.
+// the programs: hooks.o, and hooks.sum, which tells what that was made from, and
+// so on. Where there is no clang it leaves the objects as they are, unless their
+// sources have changed.
 package main
 
 import (
@@ -31,13 +31,15 @@ func main() {
 	if err := os.WriteFile("c/events.h", b.Bytes(), 0o666); err != nil {
 		log.Fatal(err)
 	}
-	if _, err := exec.LookPath("clang"); err != nil {
-		if object.Current(".") != nil {
+	_, missing := exec.LookPath("clang")
+	for _, o := range object.All {
+		switch {
+		case missing == nil:
+			if err := o.Make("."); err != nil {
+				log.Fatal(err)
+			}
+		case o.Current(".") != nil:
 			log.Fatal("the BPF programs have changed, and there is no clang to compile them with (apt-get install clang llvm libbpf-dev)")
 		}
-		return
-	}
-	if err := object.Make("."); err != nil {
-		log.Fatal(err)
 	}
 }

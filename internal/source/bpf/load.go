@@ -24,6 +24,9 @@ import (
 //go:embed hooks.o
 var object []byte
 
+//go:embed trace.o
+var traceObject []byte
+
 // DefaultRing is the size in bytes of the ring for events.
 const DefaultRing = 16 << 20
 
@@ -57,6 +60,7 @@ type loadOptions struct {
 	model *model.Model
 	host  bool   // every task is of the context
 	box   bool   // what is of the context makes a container
+	trace bool   // from the tracepoints of system calls, not the hooks
 	hash  uint32 // number of the algorithm of digests that the kernel is to make, 0 for none
 	rules []rule
 }
@@ -66,13 +70,20 @@ func load(o loadOptions) (*loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the types of the kernel: %w", err)
 	}
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(o.object()))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the BPF programs: %w", err)
 	}
-	usable, missing := fit(types)
-	usable = of(usable, o.model)
-	if err := o.choose(spec, usable, missing); err != nil {
+	var usable []*hook
+	var missing map[string]error
+	if o.trace {
+		err = o.setTrace(spec)
+	} else {
+		usable, missing = fit(types)
+		usable = of(usable, o.model)
+		err = o.choose(spec, usable, missing)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := o.set(spec); err != nil {
@@ -92,7 +103,17 @@ func load(o loadOptions) (*loaded, error) {
 			return nil, err
 		}
 	}
-	if err := l.attach(append(usable, o.hashing()...)); err != nil {
+	points := tracing
+	if o.trace {
+		points = tracepoints
+		err = l.findNames()
+	} else {
+		usable = append(usable, o.hashing()...)
+	}
+	if err == nil {
+		err = l.attach(usable, points)
+	}
+	if err != nil {
 		l.close()
 		return nil, err
 	}
@@ -151,8 +172,16 @@ func (o *loadOptions) set(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
+// object is what the programs are in.
+func (o *loadOptions) object() []byte {
+	if o.trace {
+		return traceObject
+	}
+	return object
+}
+
 // attach attaches the programs, those first that others rely on.
-func (l *loaded) attach(usable []*hook) error {
+func (l *loaded) attach(usable []*hook, points []string) error {
 	for _, h := range usable {
 		at, err := link.AttachLSM(link.LSMOptions{Program: l.programs.Programs[h.programName()]})
 		if err != nil {
@@ -160,7 +189,7 @@ func (l *loaded) attach(usable []*hook) error {
 		}
 		l.links, l.hooks = append(l.links, at), append(l.hooks, h.programName())
 	}
-	for _, name := range tracing {
+	for _, name := range points {
 		at, err := link.AttachTracing(link.TracingOptions{Program: l.programs.Programs[name]})
 		if err != nil {
 			return fmt.Errorf("cannot attach to the tracepoint %s: %w", name, err)

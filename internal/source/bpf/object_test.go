@@ -37,28 +37,36 @@ func sourcesHere(t *testing.T) {
 	}
 }
 
-func TestObjectIsThatOfItsSources(t *testing.T) {
+func TestObjectsAreThoseOfTheirSources(t *testing.T) {
 	sourcesHere(t)
-	if err := compiled.Current("."); err != nil {
-		t.Error(err)
+	for _, o := range compiled.All {
+		if err := o.Current("."); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
-func TestObjectCanBeMadeAgain(t *testing.T) {
+func TestObjectsCanBeMadeAgain(t *testing.T) {
 	sourcesHere(t)
-	if here, made := compiled.Compiler(), compiled.MadeBy("."); here != made {
-		t.Skipf("the object was made by %q, and here is %q", made, here)
-	}
-	again := filepath.Join(t.TempDir(), compiled.File)
-	if err := compiled.Compile(".", again); err != nil {
-		t.Skip(err) // no header of libbpf, or no llvm-strip
-	}
-	b, err := os.ReadFile(again)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(b, object) {
-		t.Error("the same compiler makes another object of the sources")
+	for _, o := range compiled.All {
+		if here, made := compiled.Compiler(), o.MadeBy("."); here != made {
+			t.Skipf("the object was made by %q, and here is %q", made, here)
+		}
+		again := filepath.Join(t.TempDir(), o.File())
+		if err := o.Compile(".", again); err != nil {
+			t.Skip(err) // no header of libbpf, or no llvm-strip
+		}
+		fresh, err := os.ReadFile(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, err := os.ReadFile(o.File())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(fresh, kept) {
+			t.Errorf("the same compiler makes another %s of the sources", o.File())
+		}
 	}
 }
 
@@ -119,7 +127,11 @@ func TestBothSidesAgree(t *testing.T) {
 	}
 	for name, want := range map[string]int{
 		"PLACE_ROOT": placeRoot, "PLACE_CHROOT": placeChroot, "PLACE_NAMESPACE": placeNamespace,
-		"HEAD_USERS": headUsers, "PATH_DETACHED": pathDetached, "PATH_UNLINKED": pathUnlinked, "PATH_TOO_LONG": pathTooLong,
+		"HEAD_USERS": headUsers, "PATH_DETACHED": pathDetached, "PATH_UNLINKED": pathUnlinked, "PATH_TOO_LONG": pathTooLong, "PATH_UNKNOWN": pathUnknown,
+		"CALL_OPEN": int(callOpen), "CALL_RENAME": int(callRename), "CALL_REMOVEXATTR": int(callRemovexattr), "CALL_STATFS": int(callStatfs),
+		"CALL_ACCEPT": int(callAccept), "CALL_RECVMMSG": int(callRecvmmsg), "CALL_CAPSET": int(callCapset), "CALL_PTRACE": int(callPtrace),
+		"CALL_MOVE_MOUNT": int(callMoveMount), "CALL_KINDS": int(callKinds), "CALLS_MAX": callsMax,
+		"CALL_EARLY": howEarly, "CALL_NARROW": howNarrow, "CALL_SPLIT": howSplit, "CALL_COARSE": howCoarse,
 		"NOTE_EXEC": noteExec, "NOTE_MADE": noteMade, "NOTE_END": noteEnd,
 		"LOST_RING": lostRing, "LOST_TOO_LONG": lostTooLong, "LOST_NESTED": lostNested, "LOST_MEMORY": lostMemory,
 		"LOST_TASK": lostTask, "LOST_NOTE": lostNote, "LOST_OWNER": lostOwner, "LOST_CAUSES": lostCauses,

@@ -67,6 +67,10 @@ func (d *decoder) path(c *cursor, p *tsem.Path, kind pathKind, magic uint32) (fl
 	n, flags := order.Uint32(b), order.Uint32(b[4:])
 	dev, real := order.Uint32(b[8:]), order.Uint32(b[12:])
 	*p = tsem.Path{Type: d.placeType()}
+	if flags&pathUnknown != 0 {
+		p.Missing = "unknown"
+		return flags
+	}
 	names := c.take(int(n))
 	if real != 0 {
 		p.HasDev, p.Dev = true, tsem.Dev{Major: dev >> minorBits, Minor: dev & (1<<minorBits - 1)}

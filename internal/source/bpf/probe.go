@@ -60,9 +60,12 @@ func listed(list string) error {
 		strings.Join(append(modules, "bpf"), ","))
 }
 
+// bpfCapabilities are what is needed to load programs.
+const bpfCapabilities = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON | 1<<unix.CAP_SYS_ADMIN
+
 // refused says in one line why a program was not loaded.
 func refused(err error) error {
-	const caps = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON | 1<<unix.CAP_SYS_ADMIN
+	const caps = bpfCapabilities
 	verdict := (*ebpf.VerifierError)(nil)
 	switch {
 	case errors.Is(err, unix.EPERM) && effective()&caps != caps:

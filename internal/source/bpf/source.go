@@ -45,8 +45,11 @@ type Options struct {
 	// is executed first in its container, or with IncludeRuntime the runtime too,
 	// and whoever enters the container later.
 	Container, IncludeRuntime bool
-	Timestamp                 bool   // add the wall-clock time
-	Ring                      uint32 // bytes of the ring, 0 for DefaultRing
+	// Trace has the programs on the tracepoints of system calls instead of the
+	// security hooks.
+	Trace     bool
+	Timestamp bool   // add the wall-clock time
+	Ring      uint32 // bytes of the ring, 0 for DefaultRing
 	// Keep, if set, is called with the descriptor of each program on its hook, for
 	// somebody who keeps it beyond our death: until the workload has been ended,
 	// which must not wait for the kernel to take the programs off.
@@ -82,7 +85,7 @@ type Source struct {
 func Attach(pid int, opts Options) (*Source, error) { return attach(pid, opts, nil) }
 
 func attach(pid int, opts Options, tap func([]byte, bool)) (*Source, error) {
-	k, err := load(loadOptions{ring: opts.Ring, users: opts.Current, model: opts.Model, box: opts.Container, hash: hashNumbers[opts.Algorithm.Name]})
+	k, err := load(opts.load())
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +115,14 @@ func attach(pid int, opts Options, tap func([]byte, bool)) (*Source, error) {
 	}
 	go s.run()
 	return s, nil
+}
+
+func (o *Options) load() loadOptions {
+	l := loadOptions{ring: o.Ring, users: o.Current, model: o.Model, box: o.Container, trace: o.Trace}
+	if !o.Trace {
+		l.hash = hashNumbers[o.Algorithm.Name]
+	}
+	return l
 }
 
 // open makes the readers of the rings.

@@ -32,6 +32,7 @@ const (
 	pathDetached = 1 << iota
 	pathUnlinked
 	pathTooLong
+	pathUnknown
 )
 
 // Notes are no events.

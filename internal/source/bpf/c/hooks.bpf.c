@@ -13,23 +13,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 SEC("lsm/task_alloc")
 int BPF_PROG(task_alloc, struct task_struct *task, unsigned long clone_flags)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct state *st = host ? met(t) : state_of(t);
-	if (!st || st->mute == MUTE_EXEC)
-		return 0;
-	struct state *child = bpf_task_storage_get(&states, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!child) {
-		lose(LOST_TASK);
-		return 0;
-	}
-	child->mute = st->mute;
-	if (st->mute)
-		return 0;
-	child->ttd = child->pttd = st->ttd;
-	child->context = st->context;
-	child->exe_ino = st->exe_ino;
-	child->exe_dev = st->exe_dev;
-	child->tnum = __sync_fetch_and_add(&tasks_made, 1) + 1;
+	inherit(bpf_get_current_task_btf(), task);
 	return 0;
 }
 
@@ -66,22 +50,9 @@ void BPF_PROG(task_free, struct task_struct *task)
 SEC("lsm/bprm_committed_creds")
 void BPF_PROG(bprm_committed_creds, struct linux_binprm *bprm)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct state *st = host ? met(t) : me();
-	if (!st)
-		return;
-	if (host)
-		note_executable(st, bprm->file);
-	u64 ttd = __sync_fetch_and_add(&execs, 1) + 1;
-	struct scratch *s = begin(st, NOTE_EXEC);
-	st->ttd = ttd;
-	st->number = number_of(t);
-	bpf_map_update_elem(&leaders, &st->number, &st->ttd, BPF_ANY);
-	if (!s)
-		return;
-	put(s, ttd);
-	put_file(s, bprm->file);
-	note(s);
+	struct state *st = host ? met(bpf_get_current_task_btf()) : me();
+	if (st)
+		executed(st, bprm->file);
 }
 
 // making notes that the task is about to make what dentry names. A file system

@@ -65,7 +65,7 @@ struct cred {
 	kuid_t uid, suid, euid, fsuid;
 	kgid_t gid, sgid, egid, fsgid;
 	u32 securebits;
-	kernel_cap_t cap_effective;
+	kernel_cap_t cap_inheritable, cap_permitted, cap_effective;
 	struct user_namespace *user_ns;
 };
 
@@ -105,10 +105,25 @@ struct path {
 	struct vfsmount *mnt;
 	struct dentry *dentry;
 };
-struct fs_struct { struct path root; };
+struct fs_struct {
+	s32 umask;
+	struct path root, pwd;
+};
 struct mm_struct { struct file *exe_file; };
 
+struct fdtable {
+	u32 max_fds;
+	struct file **fd;
+};
+struct files_struct { struct fdtable *fdt; };
+struct thread_info {
+	unsigned long flags;
+	u32 status; // x86
+};
+
 struct task_struct {
+	struct thread_info thread_info;
+	struct files_struct *files;
 	s32 pid, tgid;
 	u32 flags;
 	s32 exit_state;
@@ -144,6 +159,7 @@ struct inode {
 	u32 i_nlink, i_generation;
 	s64 i_size;
 	void *i_private;
+	const char *i_link;
 	struct timespec64 i_ctime, i_mtime; // before Linux 6.6 and 6.7
 };
 struct inode___6 {
@@ -155,11 +171,13 @@ struct inode___11 {
 };
 
 struct qstr {
-	u32 len;
+	u32 hash, len;
 	const u8 *name;
 };
-struct hlist_bl_node { struct hlist_bl_node **pprev; };
+struct hlist_bl_node { struct hlist_bl_node *next, **pprev; };
+enum dentry_flags { DCACHE_MOUNTED = 1 };
 struct dentry {
+	u32 d_flags;
 	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
@@ -171,18 +189,25 @@ struct vfsmount {
 	struct dentry *mnt_root;
 	struct super_block *mnt_sb;
 };
+struct list_head { struct list_head *next; };
 struct mount {
+	struct list_head mnt_mounts, mnt_child;
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
 };
 
 struct file {
-	u32 f_flags;
+	u32 f_flags, f_mode;
+	void *private_data;
 	struct path f_path;
 	struct inode *f_inode;
 };
-struct linux_binprm { struct file *file; };
+struct linux_binprm {
+	struct file *file;
+	const char *filename, *interp;
+};
+struct vm_area_struct { struct file *vm_file; };
 struct iattr {
 	u32 ia_valid;
 	umode_t ia_mode;
@@ -197,14 +222,21 @@ struct sock_common {
 	u32 skc_rcv_saddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
+struct socket;
 struct sock {
 	struct sock_common __sk_common;
 	u16 sk_type, sk_protocol;
+	struct socket *sk_socket;
 };
 struct socket {
 	s16 type;
 	struct sock *sk;
 };
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+struct netlink_sock { u32 portid; };
 struct inet_sock {
 	u32 inet_saddr;
 	u16 inet_sport;
@@ -213,7 +245,11 @@ struct unix_address {
 	s32 len;
 	char name[1];
 };
-struct unix_sock { struct unix_address *addr; };
+struct unix_sock {
+	struct unix_address *addr;
+	struct sock *peer;
+};
+struct unix_sock___10 { struct sock *listener; }; // since Linux 6.10
 struct msghdr {
 	void *msg_name;
 	s32 msg_namelen;
@@ -252,6 +288,11 @@ struct bpf_prog {
 	enum bpf_attach_type expected_attach_type;
 };
 struct seq_file;
+struct pt_regs___amd64 { unsigned long di, si, dx, r10, r8, r9, bx, cx, bp, ip, orig_ax; };
+struct pt_regs___arm64 {
+	unsigned long regs[31], pc, orig_x0;
+	s32 syscallno;
+};
 struct bpf_iter_meta { struct seq_file *seq; };
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;

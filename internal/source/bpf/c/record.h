@@ -318,7 +318,7 @@ static __always_inline void stamps(struct inode *i, struct inode_part *p)
 	struct inode___6 *six = (void *)i;
 	struct inode___11 *eleven = (void *)i;
 	if (bpf_core_field_exists(eleven->i_ctime_sec)) {
-		p->ctime = BPF_CORE_READ(eleven, i_ctime_sec) * 1000000000 + BPF_CORE_READ(eleven, i_ctime_nsec);
+		p->ctime = BPF_CORE_READ(eleven, i_ctime_sec) * 1000000000 + (BPF_CORE_READ(eleven, i_ctime_nsec) & CTIME_NSEC);
 		p->mtime = BPF_CORE_READ(eleven, i_mtime_sec) * 1000000000 + BPF_CORE_READ(eleven, i_mtime_nsec);
 		return;
 	}

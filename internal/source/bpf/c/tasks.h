@@ -217,3 +217,41 @@ static __noinline struct state *one_of_all(struct task_struct *t)
 		return NULL;
 	return st;
 }
+
+// inherit makes a new task one that is told of, if its maker is one.
+static __always_inline void inherit(struct task_struct *maker, struct task_struct *task)
+{
+	struct state *st = host ? met(maker) : state_of(maker);
+	if (!st || st->mute == MUTE_EXEC)
+		return;
+	struct state *child = bpf_task_storage_get(&states, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!child) {
+		lose(LOST_TASK);
+		return;
+	}
+	child->mute = st->mute;
+	if (st->mute)
+		return;
+	child->ttd = child->pttd = st->ttd;
+	child->context = st->context;
+	child->exe_ino = st->exe_ino;
+	child->exe_dev = st->exe_dev;
+	child->tnum = __sync_fetch_and_add(&tasks_made, 1) + 1;
+}
+
+// executed gives a task that has begun to execute a file its new identity.
+static __always_inline void executed(struct state *st, struct file *exe)
+{
+	if (host)
+		note_executable(st, exe);
+	u64 ttd = __sync_fetch_and_add(&execs, 1) + 1;
+	struct scratch *s = begin(st, NOTE_EXEC);
+	st->ttd = ttd;
+	st->number = number_of(bpf_get_current_task_btf());
+	bpf_map_update_elem(&leaders, &st->number, &st->ttd, BPF_ANY);
+	if (!s)
+		return;
+	put(s, ttd);
+	put_file(s, exe);
+	note(s);
+}

@@ -17,6 +17,7 @@ enum path_flags {
 	PATH_DETACHED = 1, // it does not come to a root
 	PATH_UNLINKED = 2, // its last name has been removed
 	PATH_TOO_LONG = 4,
+	PATH_UNKNOWN = 8, // where it leads was not found
 };
 
 // Notes are no events; their numbers follow those of the events.
@@ -33,7 +34,7 @@ enum lost_cause {
 	LOST_CAUSES,
 };
 
-// Sizes of parts in bytes, which hooks.bpf.c holds against its structs.
+// Sizes of parts in bytes, which the programs hold against their structs.
 #define HEAD_SIZE 112
 #define INODE_SIZE 120
 #define PATH_SIZE 16
@@ -88,12 +89,56 @@ enum mute { MUTE_NOT, MUTE_EXEC, MUTE_RUNTIME };
 
 // Numbers of the kernel.
 #define FMODE_EXEC 0x20
+#define CTIME_NSEC 0x7fffffff // the bit above tells, since Linux 6.13, that somebody has asked for it
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define S_IFLNK 0120000
+#define S_IFDIR 0040000
+#define S_IFSOCK 0140000
 #define PROT_EXEC 4
+#define AT_FDCWD -100
 #define SIGURG 23
 #define ENOSYS 38
 #define AF_UNIX 1
 #define ADDRESS_MAX 128
 #define NSFS_MAGIC 0x6e736673
 #define OVERLAYFS_MAGIC 0x794c7630
+
+// What is told of a system call.
+enum kind {
+	CALL_NONE,
+	CALL_OPEN, CALL_OPENAT2, CALL_MMAP, CALL_MMAP_PACKED,
+	CALL_LINK, CALL_UNLINK, CALL_RMDIR, CALL_SYMLINK, CALL_MKDIR, CALL_MKNOD, CALL_RENAME,
+	CALL_CHMOD, CALL_CHOWN, CALL_TRUNCATE, CALL_UTIMES, CALL_GETATTR,
+	CALL_SETXATTR, CALL_SETXATTRAT, CALL_GETXATTR, CALL_LISTXATTR, CALL_REMOVEXATTR,
+	CALL_IOCTL, CALL_FCNTL, CALL_FLOCK, CALL_STATFS,
+	CALL_SOCKET, CALL_SOCKETPAIR, CALL_CONNECT, CALL_BIND, CALL_LISTEN, CALL_ACCEPT,
+	CALL_GETSOCKNAME, CALL_GETPEERNAME, CALL_SETSOCKOPT, CALL_SHUTDOWN,
+	CALL_SENDTO, CALL_SENDMSG, CALL_SENDMMSG, CALL_RECVFROM, CALL_RECVMSG, CALL_RECVMMSG,
+	CALL_KILL, CALL_TGKILL, CALL_PRCTL, CALL_CAPGET, CALL_CAPSET,
+	CALL_SETPGID, CALL_GETPGID, CALL_GETSID, CALL_SETPRIORITY, CALL_IOPRIO_SET, CALL_IOPRIO_GET,
+	CALL_SETSCHEDULER, CALL_GETSCHEDULER, CALL_SETRLIMIT, CALL_PRLIMIT, CALL_PTRACE,
+	CALL_MOUNT, CALL_UMOUNT, CALL_PIVOT_ROOT, CALL_MOVE_MOUNT,
+	CALL_BPF, CALL_SYSLOG, CALL_SETTIMEOFDAY, CALL_CLOCK_SETTIME,
+	CALL_KINDS,
+};
+
+// call says of a system call where its arguments are; -1 for none.
+struct call {
+	unsigned char kind;
+	signed char dir, path, dir2, path2, fd, flags, mode;
+	int fixed;           // flags, or the like, of a call that has none as an argument
+	unsigned char how;   // call_flags
+	unsigned char pad[3];
+};
+
+enum call_flags {
+	CALL_EARLY = 1,  // it is looked at when it begins, too
+	CALL_NARROW = 2, // ids are of 16 bits
+	CALL_SPLIT = 4,  // 64-bit values come as two registers, or two words in memory
+	CALL_COARSE = 8, // times know no UTIME_NOW
+};
+
+// Numbers of calls: those of the machine itself, and behind them those of 32-bit
+// programs.
+#define CALLS_MAX 512

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package object compiles the BPF programs, and tells whether the compiled
-// object is that of their sources. It is not part of the program.
+// objects are those of their sources. It is not part of the program.
 package object
 
 import (
@@ -15,22 +15,26 @@ import (
 	"strings"
 )
 
-// Names within the folder of the source.
-const (
-	File    = "hooks.o"
-	sum     = "hooks.sum"
-	program = "c/hooks.bpf.c"
-)
+// An Object is the name of programs that have one source: hooks is hooks.o, made
+// from c/hooks.bpf.c, about which hooks.sum tells.
+type Object string
 
-var sources = []string{program, "c/tasks.h", "c/look.h", "c/record.h", "c/kernel.h", "c/wire.h", "c/events.h"}
+// All are the objects that there are.
+var All = []Object{"hooks", "trace"}
+
+// File is the name of the object within the folder of the source.
+func (o Object) File() string { return string(o) + ".o" }
+
+func (o Object) sum() string    { return string(o) + ".sum" }
+func (o Object) source() string { return "c/" + string(o) + ".bpf.c" }
 
 // Compile compiles the programs of the folder dir into the file out.
-func Compile(dir, out string) error {
+func (o Object) Compile(dir, out string) error {
 	clang := exec.Command("clang", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror",
-		"-Wno-unused-function", "-Wno-missing-declarations", "-D__TARGET_ARCH_x86", "-fdebug-compilation-dir=.", "-c", program, "-o", out)
+		"-Wno-unused-function", "-Wno-missing-declarations", "-D__TARGET_ARCH_x86", "-fdebug-compilation-dir=.", "-c", o.source(), "-o", out)
 	clang.Dir = dir
 	if text, err := clang.CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot compile %s: %w\n%s", program, err, text)
+		return fmt.Errorf("cannot compile %s: %w\n%s", o.source(), err, text)
 	}
 	strip := exec.Command("llvm-strip", "-g", out)
 	if text, err := strip.CombinedOutput(); err != nil {
@@ -50,9 +54,17 @@ func Compiler() string {
 }
 
 // hashes are those of the sources and of the object, one a line.
-func hashes(dir string) (string, error) {
+func (o Object) hashes(dir string) (string, error) {
+	headers, err := filepath.Glob(filepath.Join(dir, "c", "*.h"))
+	if err != nil {
+		return "", err
+	}
+	names := []string{o.source()}
+	for _, path := range headers {
+		names = append(names, "c/"+filepath.Base(path))
+	}
 	var b bytes.Buffer
-	for _, name := range append(sources, File) {
+	for _, name := range append(names, o.File()) {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return "", err
@@ -63,24 +75,24 @@ func hashes(dir string) (string, error) {
 }
 
 // Make compiles the object of dir and writes down what it was made from.
-func Make(dir string) error {
-	abs, err := filepath.Abs(filepath.Join(dir, File))
+func (o Object) Make(dir string) error {
+	abs, err := filepath.Abs(filepath.Join(dir, o.File()))
 	if err != nil {
 		return err
 	}
-	if err := Compile(dir, abs); err != nil {
+	if err := o.Compile(dir, abs); err != nil {
 		return err
 	}
-	text, err := hashes(dir)
+	text, err := o.hashes(dir)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, sum), []byte("# "+Compiler()+"\n"+text), 0o666)
+	return os.WriteFile(filepath.Join(dir, o.sum()), []byte("# "+Compiler()+"\n"+text), 0o666)
 }
 
 // MadeBy is the compiler that made the object of dir.
-func MadeBy(dir string) string {
-	text, err := os.ReadFile(filepath.Join(dir, sum))
+func (o Object) MadeBy(dir string) string {
+	text, err := os.ReadFile(filepath.Join(dir, o.sum()))
 	if err != nil {
 		return ""
 	}
@@ -90,15 +102,15 @@ func MadeBy(dir string) string {
 
 // Current tells whether the object of dir was made from the sources that are
 // there.
-func Current(dir string) error {
-	text, err := os.ReadFile(filepath.Join(dir, sum))
+func (o Object) Current(dir string) error {
+	text, err := os.ReadFile(filepath.Join(dir, o.sum()))
 	if err != nil {
 		return err
 	}
 	_, want, _ := strings.Cut(string(text), "\n")
-	is, err := hashes(dir)
+	is, err := o.hashes(dir)
 	if err == nil && is != want {
-		err = fmt.Errorf("%s is not made from its sources (make generate)", filepath.Join(dir, File))
+		err = fmt.Errorf("%s is not made from its sources (make generate)", filepath.Join(dir, o.File()))
 	}
 	return err
 }
