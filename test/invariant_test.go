@@ -74,7 +74,7 @@ func (s *stream) checkMarkers(o *options) {
 		!o.lost && (s.end.Lost != "0" || s.end.Status != status) {
 		s.t.Errorf("the end is %+v, with %d events in %d bytes and status %s", s.end, len(s.events), size, status)
 	}
-	if s.start.Schema != tsem.Schema || s.start.Source != "seccomp" || s.end.Ended.Before(s.start.Started) || len(s.start.Run) != 36 || len(s.start.BootID) != 36 {
+	if s.start.Schema != tsem.Schema || s.start.Source != o.source() || s.end.Ended.Before(s.start.Started) || len(s.start.Run) != 36 || len(s.start.BootID) != 36 {
 		s.t.Errorf("the start is %+v", s.start)
 	}
 }

@@ -72,6 +72,14 @@ type options struct {
 	plain  bool   // no markers are expected
 }
 
+// source is where the events come from.
+func (o *options) source() string {
+	if i := slices.Index(o.flags, "--source"); i >= 0 {
+		return o.flags[i+1]
+	}
+	return "seccomp"
+}
+
 // stream is what one run wrote.
 type stream struct {
 	t      *testing.T

@@ -76,7 +76,7 @@ Source
       --io                 seccomp: reads and writes on sockets too
       --allow-io-uring     seccomp: let io_uring through, unseen
       --include-runtime    with -C: what runc does before the first program too
-      --ring SIZE          bpf: size of the ring (4K..1G; 16M, with -R 64M)
+      --ring SIZE          bpf, trace: size of the ring (4K..1G; 16M, with -R 64M)
 
 Reports
   -d, --debug FILE         append a debug log to FILE
@@ -84,7 +84,7 @@ Reports
       --help               this page
       --version            version, Go version and platform
 
-Not available in this version: -e, --source trace
+Not available in this version: -e
 
 Exit status: that of the workload, 128+N when signal N ended it, or
   123  the workload ended well, but events were lost or not delivered

@@ -223,8 +223,8 @@ func (p *Plan) Warnings(source string) []string {
 	if p.Cache != 0 && source == SourceTSEM && p.Cache < LowCache {
 		lines = append(lines, "-n is below 16: system calls of the workload can fail for want of an event structure")
 	}
-	if p.Ring != 0 && source != SourceBPF {
-		lines = append(lines, "--ring has no effect: only the bpf source has a ring, and the events come from "+source)
+	if p.Ring != 0 && source != SourceBPF && source != SourceTrace {
+		lines = append(lines, "--ring has no effect: only the sources bpf and trace have a ring, and the events come from "+source)
 	}
 	if p.DigestLimit != DefaultDigestLimit && source == SourceTSEM {
 		lines = append(lines, "--digest-limit has no effect: with the tsem source the kernel hashes files, of any size")
@@ -232,8 +232,8 @@ func (p *Plan) Warnings(source string) []string {
 	if (p.Abspath || p.IncludeRuntime) && source == SourceTSEM {
 		lines = append(lines, "--abspath and --include-runtime have no effect: the tsem source passes records on as the kernel writes them")
 	}
-	if p.Abspath && source == SourceBPF {
-		lines = append(lines, "--abspath has no effect: where a path is told relative to its file system, the hooks of the bpf source are not given the mount")
+	if p.Abspath && (source == SourceBPF || source == SourceTrace) {
+		lines = append(lines, "--abspath has no effect: where a path is told relative to its file system, the source "+source+" does not tell the mount")
 	}
 	if (p.IO || p.AllowURing) && source != SourceSeccomp {
 		lines = append(lines, "--io and --allow-io-uring have no effect: only the seccomp source needs them, and the events come from "+source)

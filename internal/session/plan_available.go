@@ -14,7 +14,6 @@ type missing struct {
 
 var missingFeatures = []missing{
 	{"-e", "an Elasticsearch endpoint", func(p *Plan) bool { return p.Endpoint != "" }},
-	{"--source trace", "events from tracepoints", func(p *Plan) bool { return p.Source == SourceTrace }},
 }
 
 // NotAvailable lists the flags whose features this version lacks.

@@ -83,8 +83,8 @@ var rules = []rule{
 		"--source seccomp cannot see the root context: choose tsem, bpf or trace, or leave out -R",
 	},
 	{
-		func(p *Plan) bool { return p.Source == SourceTrace && p.Mode != Root },
-		"--source trace is for the root context only: add -R, or choose tsem, bpf or seccomp",
+		func(p *Plan) bool { return p.Source == SourceTrace && p.Mode == Container },
+		"--source trace cannot follow a container: choose tsem, bpf or seccomp, or leave out -C",
 	},
 	{
 		func(p *Plan) bool {

@@ -77,7 +77,7 @@ func TestContradictions(t *testing.T) {
 		{"--no-shell", func(p *Plan) { root(p); p.NoShell = true }},
 		{"--no-wait", func(p *Plan) { root(p); p.NoWait = true }},
 		{"--source seccomp", func(p *Plan) { root(p); p.Source = SourceSeccomp }},
-		{"--source trace", func(p *Plan) { p.Source = SourceTrace }},
+		{"--source trace", func(p *Plan) { in(Container, "-C")(p); p.Workload = "w"; p.Source = SourceTrace }},
 		{"--no-collector and --include-self", func(p *Plan) { p.IncludeSelf = true }},
 		{"--exclude and --only", func(p *Plan) { p.Only = []string{"uid:0"} }},
 		{"--no-collector watches", func(p *Plan) { root(p); p.NoCollector = true }},
@@ -125,7 +125,6 @@ func TestWhatThisVersionLacks(t *testing.T) {
 		change func(*Plan)
 	}{
 		{"-e", func(p *Plan) { p.Endpoint = "h" }},
-		{"--source trace", func(p *Plan) { p.Source = SourceTrace }},
 	} {
 		t.Run(row.flag, func(t *testing.T) {
 			err := plan(t, row.change).Available()

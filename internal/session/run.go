@@ -52,7 +52,7 @@ func Enter(args []string) int {
 	}
 	return workload.Enter(args, map[string]workload.Way{
 		SourceSeccomp: seccomp.Enter, SourceTSEM: tsemsource.Enter,
-		SourceBPF: enterNothing, wayRuntime: enterNothing, wayRoot: enterNothing,
+		SourceBPF: enterNothing, SourceTrace: enterNothing, wayRuntime: enterNothing, wayRoot: enterNothing,
 	})
 }
 
@@ -346,7 +346,7 @@ func (s *session) start(number uint64) error {
 	if s.source == SourceTSEM {
 		return s.startTSEM()
 	}
-	if s.source == SourceBPF {
+	if s.source == SourceBPF || s.source == SourceTrace {
 		return s.startBPF(number)
 	}
 	spec := s.spec(s.source)

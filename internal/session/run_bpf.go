@@ -11,7 +11,7 @@ import (
 // startBPF makes the child, which enters nothing: it is put into its context
 // from outside.
 func (s *session) startBPF(number uint64) error {
-	work, err := workload.Start(s.spec(SourceBPF))
+	work, err := workload.Start(s.spec(s.source))
 	if err != nil {
 		return err
 	}
@@ -29,6 +29,7 @@ func (s *session) attachBPF(number uint64) (*bpf.Source, error) {
 	return bpf.Attach(s.work.PID, bpf.Options{
 		Container:      s.bundle != nil,
 		IncludeRuntime: s.plan.IncludeRuntime,
+		Trace:          s.source == SourceTrace,
 		Context:        number,
 		Ledger:         s.ledger,
 		Model:          s.model,

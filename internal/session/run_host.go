@@ -33,9 +33,9 @@ func (p *Plan) place() *bpf.Place {
 
 func (p *Plan) filter() bpf.Filter { return bpf.Filter{Exclude: p.Exclude, Only: p.Only} }
 
-func (p *Plan) collector() (bpf.CollectorOptions, error) {
+func (p *Plan) collector(source string) (bpf.CollectorOptions, error) {
 	m, err := model.Find(p.Model)
-	return bpf.CollectorOptions{Ring: uint32(p.Ring), Users: p.NSRefCurrent, Model: m, Filter: p.filter()}, err
+	return bpf.CollectorOptions{Trace: source == SourceTrace, Ring: uint32(p.Ring), Users: p.NSRefCurrent, Model: m, Filter: p.filter()}, err
 }
 
 // CheckRule tells whether a word is a rule of --exclude and --only.
@@ -103,7 +103,7 @@ func (s *session) prepareHost() (leave func(), err error) {
 func (s *session) installed(place *bpf.Place) error {
 	about, err := place.About()
 	if errors.Is(err, bpf.ErrNoCollector) {
-		o, err := s.plan.collector()
+		o, err := s.plan.collector(s.source)
 		if err != nil {
 			return err
 		}
@@ -127,6 +127,8 @@ func (s *session) installed(place *bpf.Place) error {
 func (p *Plan) ofCollector(about *bpf.About) (*model.Model, error) {
 	differs := ""
 	switch {
+	case p.Source == SourceTrace != about.Trace && p.Source != SourceAuto:
+		differs = "--source"
 	case p.NSRefCurrent && !about.Users:
 		differs = "-u"
 	case p.Model != "" && p.Model != about.Model:
@@ -180,7 +182,7 @@ func (s *session) openHost(o bpf.HostOptions) (*bpf.Host, error) {
 		o.Model = s.model
 		return s.plan.place().Open(o)
 	}
-	c, err := s.plan.collector()
+	c, err := s.plan.collector(s.source)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +230,7 @@ func collect(p *Plan, w io.Writer, notice func(string)) error {
 		notice("the collector is installed already")
 		return nil
 	}
-	o, err := p.collector()
+	o, err := p.collector(name)
 	if err != nil {
 		return err
 	}
@@ -246,7 +248,11 @@ func (p *Plan) tellCollector(w io.Writer, place *bpf.Place) error {
 		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{name}, a...)...)
 	}
 	line("installed", "%s", st.Since.UTC().Format(time.RFC3339))
-	line("programs", "%s, on %d hooks", SourceBPF, len(st.Hooks))
+	if st.Trace {
+		line("programs", "%s, on %d tracepoints of system calls and tasks", SourceTrace, len(st.Hooks))
+	} else {
+		line("programs", "%s, on %d hooks", SourceBPF, len(st.Hooks))
+	}
 	line("model", "%s", st.Model)
 	for _, word := range st.Filter.Exclude {
 		line("excluded", "%s", word)

@@ -4,7 +4,6 @@
 package session
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -32,7 +31,7 @@ func sources(securityfs string) []source {
 		{SourceTSEM, "the events of a TSEM kernel, in its own order and digests", func() error { return tsemsource.Probe(securityfs) }, nothing},
 		{SourceBPF, "BPF programs on the hooks of the kernel", bpf.Probe, bpfLimits},
 		{SourceSeccomp, seccompSees(), seccomp.Probe, seccomp.Limits},
-		{SourceTrace, "the system calls of the whole host", absent(SourceTrace), nothing},
+		{SourceTrace, traceSees(), bpf.ProbeTrace, traceLimits},
 	}
 }
 
@@ -48,8 +47,17 @@ func seccompSees() string {
 	return fmt.Sprintf("the system calls of a workload, each stopped until it is recorded: %d of %d event types", seen, len(coverage))
 }
 
-func absent(string) func() error {
-	return func() error { return errors.New("not in this version") }
+// traceSees counts what the system calls that succeed tell; doc/trace.md has more.
+func traceSees() string {
+	return fmt.Sprintf("BPF programs on the tracepoints of system calls, which tell of those that succeed: %d of %d event types", bpf.TraceTypes(), len(derive.Coverage()))
+}
+
+// traceLimits tells what is not seen from the tracepoints of this host.
+func traceLimits() string {
+	if why := bpf.TraceLimits(); why != nil {
+		return why.Error()
+	}
+	return ""
 }
 
 // Sources writes a line for each source: whether this host offers it, and what
@@ -102,8 +110,12 @@ func bpfLimits() string {
 func (p *Plan) pick() (string, error) {
 	var reasons error
 	for _, s := range sources(p.securityfs()) {
-		if p.Source != SourceAuto && s.name != p.Source || s.name == SourceTrace || (p.Mode == Root || p.Mode == InstallCollector) && s.name == SourceSeccomp {
+		host := p.Mode == Root || p.Mode == InstallCollector
+		if p.Source != SourceAuto && s.name != p.Source || host && s.name == SourceSeccomp {
 			continue
+		}
+		if p.Source == SourceAuto && s.name == SourceTrace && !host {
+			continue // it can lose what others have for certain
 		}
 		err := s.probe()
 		if err == nil {

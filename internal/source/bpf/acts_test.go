@@ -568,7 +568,7 @@ func flood(threads, n int) {
 			defer wait.Done()
 			runtime.LockOSThread()
 			for i := range n {
-				unix.Prctl(marked, uintptr(i), 0, 0, 0)
+				mark(i)
 			}
 		}()
 	}

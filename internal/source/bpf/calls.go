@@ -18,6 +18,7 @@ type callKind uint8
 
 const (
 	_ callKind = iota
+	callExec
 	callOpen
 	callOpenat2
 	callMmap
@@ -100,6 +101,7 @@ func tellEarly(k callKind, t ...tsem.Type) told { return told{k, true, t} }
 
 // toldCalls are the calls that are told of.
 var toldCalls = map[string]told{
+	"execve": tellEarly(callExec, tsem.FileOpen), "execveat": tellEarly(callExec, tsem.FileOpen),
 	"open": tell(callOpen, tsem.FileOpen, tsem.InodeCreate, tsem.InodeSetattr), "openat": tell(callOpen, tsem.FileOpen, tsem.InodeCreate, tsem.InodeSetattr),
 	"creat":   tell(callOpen, tsem.FileOpen, tsem.InodeCreate, tsem.InodeSetattr),
 	"openat2": tell(callOpenat2, tsem.FileOpen, tsem.InodeCreate, tsem.InodeSetattr),

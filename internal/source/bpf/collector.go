@@ -44,6 +44,7 @@ var ErrBusy = errors.New("another quixote-export exports the root context: only 
 
 // CollectorOptions are what a collector is installed with.
 type CollectorOptions struct {
+	Trace bool   // from the tracepoints of system calls, not the hooks
 	Ring  uint32 // bytes, 0 for DefaultHostRing
 	Users bool   // ids as in the user namespaces of the tasks can be told
 	Model *model.Model
@@ -54,6 +55,7 @@ type CollectorOptions struct {
 // About is what is known of a collector that is installed.
 type About struct {
 	Programs string    // hash of the programs
+	Trace    bool      `json:",omitempty"` // from the tracepoints of system calls
 	Since    time.Time // when it was installed
 	Ring     uint32    // bytes
 	Users    bool
@@ -67,7 +69,7 @@ func (p *Place) file(name string) string { return filepath.Join(p.State, name) }
 
 // programsHash tells the programs of one version from those of another.
 func programsHash() string {
-	sum := sha256.Sum256(object)
+	sum := sha256.Sum256(slices.Concat(object, traceObject))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -125,7 +127,7 @@ func (p *Place) Install(o CollectorOptions) error {
 	}
 	defer k.close()
 	about := About{
-		Programs: programsHash(), Since: time.Now().Round(0), Ring: o.Ring, Users: o.Users,
+		Programs: programsHash(), Trace: o.Trace, Since: time.Now().Round(0), Ring: o.Ring, Users: o.Users,
 		Model: o.Model.Name, Filter: o.Filter, Hooks: k.hooks, Missing: make(map[string]string),
 	}
 	for name, why := range k.missing {
@@ -165,7 +167,7 @@ func (o *CollectorOptions) load() (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	return load(loadOptions{ring: o.Ring, users: o.Users, model: o.Filter.Narrow(o.Model), host: true, rules: rules})
+	return load(loadOptions{ring: o.Ring, users: o.Users, model: o.Filter.Narrow(o.Model), host: true, trace: o.Trace, rules: rules})
 }
 
 // pinned are the maps that a reader needs, by the names of their files: a BPF
@@ -235,8 +237,9 @@ func (p *Place) About() (*About, error) {
 }
 
 // open gives a reader what it needs of the programs that are installed.
-func (p *Place) open() (*loaded, error) {
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+func (p *Place) open(about *About) (*loaded, error) {
+	o := loadOptions{trace: about.Trace}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(o.object()))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the BPF programs: %w", err)
 	}
@@ -283,7 +286,7 @@ func (p *Place) Status() (*CollectorStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := p.open()
+	l, err := p.open(about)
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func (p *Place) Open(o HostOptions) (*Host, error) {
 	if about.Programs != programsHash() {
 		return nil, errors.New("the collector was installed by another version of quixote-export: export with that, or take it away (--remove-collector) and begin anew")
 	}
-	k, err := p.open()
+	k, err := p.open(about)
 	if err != nil {
 		return nil, err
 	}

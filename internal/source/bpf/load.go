@@ -58,11 +58,13 @@ type loadOptions struct {
 	ring  uint32
 	users bool // the maps of user namespaces are wanted
 	model *model.Model
-	host  bool   // every task is of the context
-	box   bool   // what is of the context makes a container
-	trace bool   // from the tracepoints of system calls, not the hooks
-	hash  uint32 // number of the algorithm of digests that the kernel is to make, 0 for none
-	rules []rule
+	host  bool // every task is of the context
+	box   bool // what is of the context makes a container
+	trace bool // from the tracepoints of system calls, not the hooks
+	// unattached has the programs loaded alone.
+	unattached bool
+	hash       uint32 // number of the algorithm of digests that the kernel is to make, 0 for none
+	rules      []rule
 }
 
 func load(o loadOptions) (*loaded, error) {
@@ -110,7 +112,7 @@ func load(o loadOptions) (*loaded, error) {
 	} else {
 		usable = append(usable, o.hashing()...)
 	}
-	if err == nil {
+	if err == nil && !o.unattached {
 		err = l.attach(usable, points)
 	}
 	if err != nil {

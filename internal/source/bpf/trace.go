@@ -4,6 +4,7 @@
 package bpf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,8 +16,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
-	"bytes"
-
+	"quixote-export/internal/model"
 	"quixote-export/tsem"
 )
 
@@ -46,12 +46,31 @@ func ProbeTrace() error {
 	return p.Close()
 }
 
+// TraceTypes is how many event types there are programs for.
+func TraceTypes() int {
+	types := make(map[tsem.Type]bool)
+	for _, t := range toldCalls {
+		for _, typ := range t.events {
+			types[typ] = true
+		}
+	}
+	return len(types)
+}
+
+// TraceLimits tells what is not seen on this host, or nil.
+func TraceLimits() error {
+	l, err := load(loadOptions{ring: uint32(os.Getpagesize()), trace: true, model: model.Default(), unattached: true})
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	return l.missing["paths"]
+}
+
 // setTrace leaves in spec the programs on tracepoints, and tells them of which
 // system calls they are to tell.
 func (o *loadOptions) setTrace(spec *ebpf.CollectionSpec) error {
-	for _, name := range []string{"tried"} {
-		delete(spec.Programs, name)
-	}
+	delete(spec.Programs, "tried")
 	table, err := callTable(o.model)
 	if err != nil {
 		return err
@@ -89,7 +108,7 @@ func (l *loaded) findNames() error {
 	}
 	table, shift, ok := nameTable(b)
 	if !ok {
-		l.missing = map[string]error{"names": errors.New("where paths lead cannot be told: the kernel keeps names in a way that is not known")}
+		l.missing = map[string]error{"paths": errors.New("where paths lead cannot be told: the kernel keeps names in a way that is not known")}
 		return nil
 	}
 	if err := l.programs.Variables["name_shift"].Set(shift); err != nil {

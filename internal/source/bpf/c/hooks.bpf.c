@@ -188,29 +188,6 @@ FILE_COMMAND(file_ioctl_compat)
 FILE_COMMAND(file_lock)
 FILE_COMMAND(file_fcntl)
 
-// is_hashed tells whether a file system is one of those whose files have digests.
-// Mappings of others are not told of.
-static __always_inline bool is_hashed(u32 magic)
-{
-	switch (magic) {
-	case 0x01021994: // tmpfs
-	case 0x00009fa0: // proc
-	case 0x62656572: // sysfs
-	case 0x64626720: // debugfs
-	case 0x73636673: // securityfs
-	case 0xf97cff8c: // selinuxfs
-	case 0x43415d53: // smackfs
-	case 0x00001cd1: // devpts
-	case 0x42494e4d: // binfmt_misc
-	case 0x0027e0eb: // cgroup
-	case 0x63677270: // cgroup2
-	case 0x6e736673: // nsfs
-	case 0xde5e81e4: // efivarfs
-		return 0;
-	}
-	return 1;
-}
-
 SEC("lsm/mmap_file")
 int BPF_PROG(mmap_file, void *unused, unsigned long reqprot, unsigned long prot, unsigned long flags)
 {

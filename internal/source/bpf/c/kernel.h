@@ -156,7 +156,7 @@ struct inode {
 	const struct inode_operations *i_op;
 	struct super_block *i_sb;
 	unsigned long i_ino;
-	u32 i_nlink, i_generation;
+	u32 i_nlink, i_generation, i_flags;
 	s64 i_size;
 	void *i_private;
 	const char *i_link;

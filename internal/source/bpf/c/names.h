@@ -17,6 +17,14 @@ u32 name_shift;
 #define PATH_BUFFER 4096 // a power of two
 #define PATH_SLACK 512
 
+// before is what a task is before an exec.
+struct before {
+	u32 known, pad;
+	char comm[16];
+	u32 ids[8];
+	u64 capeff;
+};
+
 // way is a walk through names.
 struct way {
 	u64 dentry, mount; // where it is; in the end what was found
@@ -27,6 +35,7 @@ struct way {
 	u32 follow;        // a link in the last name too
 	u32 links;         // that were followed
 	u32 state;
+	struct before before;
 	char path[2 * PATH_BUFFER + PATH_SLACK];
 };
 

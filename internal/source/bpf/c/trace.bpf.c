@@ -348,16 +348,33 @@ __noinline int find(struct act *a, struct object *o, u32 follow)
 	return 1;
 }
 
+#define S_PRIVATE 512 // in i_flags
+
+// of_kernel tells whether an inode is one of the kernel's own, about which no
+// security module is asked.
+static __always_inline u32 of_kernel(struct object *o)
+{
+	struct dentry *d = (void *)o->dentry;
+	return BPF_CORE_READ(d, d_inode, i_flags) & S_PRIVATE;
+}
+
 static __always_inline u32 mode_of(u64 dentry)
 {
 	struct dentry *d = (void *)dentry;
 	return BPF_CORE_READ(d, d_inode, i_mode);
 }
 
-static __always_inline u32 umask_of(void)
+#define SB_POSIXACL (1 << 16)
+
+// unmasked is the mode of something new as the hooks see it: where there are access
+// lists, the kernel applies the umask later.
+static __always_inline u32 unmasked(u64 dir, u32 mode)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	return BPF_CORE_READ(t, fs, umask);
+	struct dentry *d = (void *)dir;
+	if (!dir || BPF_CORE_READ(d, d_sb, s_flags) & SB_POSIXACL)
+		return mode;
+	return mode & ~BPF_CORE_READ(t, fs, umask);
 }
 
 // Opening.
@@ -400,7 +417,7 @@ __noinline int made_new(u64 dentry, u32 type, u32 mode)
 	part_inode(s, (u64)BPF_CORE_READ(d, d_parent, d_inode));
 	put(s, 0);
 	part_path(s, dentry, 0);
-	put(s, mode & ~umask_of());
+	put(s, unmasked(dentry, mode));
 	return finish(s);
 }
 
@@ -470,6 +487,8 @@ __noinline int mapped(struct act *a, u32 prot, u32 flags, s32 fd)
 		return 0;
 	struct file *f = flags & 0x20 ? NULL : descriptor(fd); // MAP_ANONYMOUS
 	if (!f && !(prot & PROT_EXEC))
+		return 0;
+	if (f && ((BPF_CORE_READ(f, f_inode, i_mode) & S_IFMT) != S_IFREG || !is_hashed(BPF_CORE_READ(f, f_inode, i_sb, s_magic))))
 		return 0;
 	struct scratch *s = start(EVENT_mmap_file);
 	if (!s)
@@ -590,7 +609,7 @@ static __always_inline int new_name(struct act *a, u32 type, u32 mode)
 	put(s, __sync_fetch_and_add(&files_made, 1) + 1);
 	part_inode_of(s, w->state == WAY_LOST ? 0 : w->parent);
 	part_name(s, w);
-	put(s, mode & ~umask_of());
+	put(s, unmasked(w->parent, mode));
 	return finish(s);
 }
 
@@ -619,7 +638,7 @@ __noinline int tell_mknod(struct act *a)
 	part_name(s, w);
 	if (kind != 0020000 && kind != 0060000)
 		dev = 0;
-	put2(s, mode & ~umask_of(), (dev >> 8 & 0xfff) << 20 | (dev & 0xff) | (dev >> 12 & 0xfff00));
+	put2(s, unmasked(w->parent, mode), (dev >> 8 & 0xfff) << 20 | (dev & 0xff) | (dev >> 12 & 0xfff00));
 	return finish(s);
 }
 
@@ -669,7 +688,7 @@ static __always_inline int set_attributes(struct act *a, u32 valid, u32 mode, u6
 	if (!a)
 		return 0;
 	find(a, &o, !(at_flags(a) & AT_SYMLINK_NOFOLLOW));
-	if (!o.dentry && !a->ended)
+	if ((!o.dentry && !a->ended) || of_kernel(&o))
 		return 0;
 	struct scratch *s = start(EVENT_inode_setattr);
 	if (!s)
@@ -763,6 +782,8 @@ __noinline int tell_getattr(struct act *a)
 	if (!a)
 		return 0;
 	find(a, &o, !(at_flags(a) & AT_SYMLINK_NOFOLLOW));
+	if (of_kernel(&o))
+		return 0;
 	struct scratch *s = start(EVENT_inode_getattr);
 	if (!s)
 		return 0;
@@ -788,7 +809,7 @@ static __always_inline struct scratch *attribute(struct act *a, u32 type)
 {
 	struct object o = {};
 	find(a, &o, !(at_flags(a) & AT_SYMLINK_NOFOLLOW));
-	struct scratch *s = start(type);
+	struct scratch *s = of_kernel(&o) ? NULL : start(type);
 	if (!s)
 		return NULL;
 	part_dentry(s, o.dentry, 0);
@@ -1577,6 +1598,21 @@ __noinline int tell_clock_settime(struct act *a)
 	return a && (u32)a->arg[0] == 0 ? clock_set(a->arg[1], 0, a->compat && !(a->c.how & CALL_SPLIT), 0) : 0;
 }
 
+// remember notes what the task is before an exec.
+__noinline int remember(void)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct way *w = new_way();
+	if (!w)
+		return 0;
+	const struct cred *c = BPF_CORE_READ(t, cred);
+	bpf_probe_read_kernel(w->before.comm, sizeof(w->before.comm), t->comm);
+	write_ids(w->before.ids, c);
+	w->before.capeff = capabilities(&c->cap_effective);
+	w->before.known = 1;
+	return 0;
+}
+
 // What is told when a call begins.
 static __always_inline int early(struct act *a)
 {
@@ -1727,7 +1763,11 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 {
 	u32 n = place_of(regs);
 	struct call *c = bpf_map_lookup_elem(&calls, &n);
-	if (!c || !(c->how & CALL_EARLY) || !me())
+	if (!c || !(c->how & CALL_EARLY))
+		return 0;
+	if (c->kind == CALL_EXEC && (host || state_of(bpf_get_current_task_btf())))
+		return remember();
+	if (!me())
 		return 0;
 	struct act a = {.c = *c, .compat = n >= CALLS_MAX};
 	read_args(regs, &a);
@@ -1803,10 +1843,25 @@ int BPF_PROG(sched_process_free, struct task_struct *task)
 
 #define FMODE_EXEC_FLAGS (FMODE_EXEC | 0100000) // with O_LARGEFILE
 
+// opening begins an event of a task that is about to execute something, as what it
+// was then.
+static __always_inline struct scratch *opening(void)
+{
+	struct scratch *s = start(EVENT_file_open);
+	struct way *w = bpf_task_storage_get(&ways, bpf_get_current_task_btf(), 0, 0);
+	if (!s || !w || !w->before.known)
+		return s;
+	struct head *h = (void *)s->b;
+	__builtin_memcpy(h->comm, w->before.comm, sizeof(h->comm));
+	__builtin_memcpy(h->ids, w->before.ids, sizeof(h->ids));
+	h->capeff = w->before.capeff;
+	return s;
+}
+
 // executing tells that a file was opened to be executed.
 __noinline int executing(u64 file)
 {
-	struct scratch *s = start(EVENT_file_open);
+	struct scratch *s = opening();
 	if (!s)
 		return 0;
 	u32 at = s->used;
@@ -1830,7 +1885,7 @@ __noinline int script(u64 name)
 	if (n > 1)
 		go(w);
 	u64 found = w->state == WAY_FOUND ? w->dentry : 0;
-	struct scratch *s = start(EVENT_file_open);
+	struct scratch *s = opening();
 	if (!s)
 		return 0;
 	put(s, FMODE_EXEC_FLAGS);
