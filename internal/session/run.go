@@ -72,12 +72,12 @@ func Run(ctx context.Context, plan *Plan, streams Streams) (status int, err erro
 		return 0, show(streams.Out, plan.magazine())
 	}
 	if plan.Mode == InstallCollector || plan.Mode == RemoveCollector || plan.Mode == CollectorStatus {
-		return 0, collect(plan, streams.Out, func(line string) { fmt.Fprintf(streams.Err, "quixote-export: %s\n", line) })
+		return 0, collect(plan, streams.Out, func(line string) { fmt.Fprintf(streams.Err, "quixote-export: %s\n", line) }, log)
 	}
 	if plan.Mode == Drain {
 		return drain(ctx, plan, password, func(line string) { fmt.Fprintf(streams.Err, "quixote-export: %s\n", line) })
 	}
-	name, err := plan.pick()
+	name, err := plan.pick(log)
 	if err != nil {
 		return 0, err
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -191,7 +192,7 @@ func (s *session) openHost(o bpf.HostOptions) (*bpf.Host, error) {
 }
 
 // collect installs or removes the collector, or tells how it fares.
-func collect(p *Plan, w io.Writer, notice func(string)) error {
+func collect(p *Plan, w io.Writer, notice func(string), log *slog.Logger) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%s is for root", p.ModeFlag)
 	}
@@ -215,7 +216,7 @@ func collect(p *Plan, w io.Writer, notice func(string)) error {
 		}
 		return err
 	}
-	name, err := p.pick()
+	name, err := p.pick(log)
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,10 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -77,7 +79,7 @@ func Sources(w io.Writer, plan *Plan) error {
 	taken := func(m Mode) string {
 		auto := *plan
 		auto.Source, auto.Mode = SourceAuto, m
-		name, err := auto.pick()
+		name, err := auto.pick(slog.New(slog.DiscardHandler))
 		if err != nil {
 			return "none"
 		}
@@ -106,8 +108,13 @@ func bpfLimits() string {
 	return "without some events (" + strings.Join(hooks, "; ") + ")"
 }
 
-// pick chooses the source of the events.
-func (p *Plan) pick() (string, error) {
+// errNoAbspath is why auto passes bpf over where another source can do what was
+// asked. Of the flags that are for one source alone, it is the only one without
+// which something is missing from the records.
+var errNoAbspath = errors.New("it has no absolute paths where the path is another (--abspath)")
+
+// pick chooses the source of the events, and logs those that it passes over.
+func (p *Plan) pick(log *slog.Logger) (string, error) {
 	var reasons error
 	for _, s := range sources(p.securityfs()) {
 		host := p.Mode == Root || p.Mode == InstallCollector
@@ -121,9 +128,14 @@ func (p *Plan) pick() (string, error) {
 		if err == nil {
 			_, err = p.events(s.name)
 		}
+		if err == nil && p.Abspath && p.Source == SourceAuto && p.Mode != Root && s.name == SourceBPF {
+			err = errNoAbspath
+		}
 		if err == nil {
+			log.Debug("source taken", "source", s.name)
 			return s.name, nil
 		}
+		log.Debug("source passed over", "source", s.name, "reason", err)
 		if p.Mode != Root || reasons == nil { // of the others, none has the root context yet
 			reasons = fmt.Errorf("source %s: %w", s.name, err)
 		}

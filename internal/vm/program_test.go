@@ -204,6 +204,9 @@ func checkCommand(t *testing.T, r *results) {
 			t.Errorf("no %q among the sources:\n%s", line, text)
 		}
 	}
+	if text := r.text(t, "abspath.exp"); !strings.Contains(text, `"source": "seccomp"`) {
+		t.Errorf("with --abspath there is\n%s", text)
+	}
 	s := r.read(t, "command.exp", 0)
 	if s.lost != 0 || s.first == nil || s.first.Type != tsem.FileOpen {
 		t.Fatalf("lost %d, first %+v", s.lost, s.first)

@@ -36,6 +36,7 @@ quixote-export -X -n 64 -o /out/command.exp -d /out/command.log -- \
 	sh -c 'cat a; mv a b; chmod 600 b; rm b; (exit 3); sh -c "exit 7"' >/out/command.out 2>/out/command.err
 echo $? >/out/command.status
 quixote-export --sources >/out/sources
+quixote-export -X --abspath -M exec -o /out/abspath.exp -- true
 
 # Namespaces, a changed root, threads, io_uring and what it is done with.
 mkdir -p jail/bin jail/made
