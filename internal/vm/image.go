@@ -46,8 +46,9 @@ type Image struct {
 
 // Prepare makes the image of the newest kernel of a series that Debian's
 // repositories of this host offer, or finds it in the cache. It says what it
-// does, for that can take a while.
-func Prepare(ctx context.Context, series string, say func(string)) (*Image, error) {
+// does, for that can take a while. The machine has the packages that are named
+// in more besides the usual ones.
+func Prepare(ctx context.Context, series string, say func(string), more ...string) (*Image, error) {
 	if runtime.GOARCH != "amd64" {
 		return nil, fmt.Errorf("%w: only amd64 machines are known here", ErrUnavailable)
 	}
@@ -69,7 +70,7 @@ func Prepare(ctx context.Context, series string, say func(string)) (*Image, erro
 	if err != nil {
 		return nil, err
 	}
-	b := builder{ctx: ctx, cache: cache, say: say}
+	b := builder{ctx: ctx, cache: cache, say: say, programs: slices.Concat(programs, more)}
 	return b.image(series, name, version)
 }
 
@@ -146,6 +147,8 @@ type builder struct {
 	ctx   context.Context
 	cache string
 	say   func(string)
+
+	programs []string // packages
 }
 
 func (b *builder) run(dir, name string, args ...string) error {
@@ -159,7 +162,7 @@ func (b *builder) image(series, name, version string) (*Image, error) {
 		Series: series, Version: version,
 		kernel: filepath.Join(dir, "vmlinuz"), initial: filepath.Join(dir, "initrd"),
 	}
-	rootKey := sha256.Sum256(fmt.Append(nil, recipe, programs))
+	rootKey := sha256.Sum256(fmt.Append(nil, recipe, b.programs))
 	i.root = filepath.Join(dir, fmt.Sprintf("root-%x.ext4", rootKey[:4]))
 	if missing(i.root) || missing(i.kernel) {
 		if os.Geteuid() != 0 {
@@ -198,7 +201,7 @@ func (b *builder) root(i *Image, name, dir string) error {
 	}
 	// With nothing installed, the whole closure is downloaded.
 	err = b.download(kernel, append([]string{"apt-get", "--yes", "--no-install-recommends", "--download-only",
-		"-o", "Dir::State::status=" + status, "-o", "Dir::Cache::archives=" + debs, "-o", "Debug::NoLocking=true", "install"}, programs...))
+		"-o", "Dir::State::status=" + status, "-o", "Dir::Cache::archives=" + debs, "-o", "Debug::NoLocking=true", "install"}, b.programs...))
 	if err != nil {
 		return err
 	}
