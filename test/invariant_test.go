@@ -22,7 +22,8 @@ func (s *stream) check(o *options) {
 		if e.Number != uint64(i+1) && !o.lost {
 			s.t.Fatalf("event %d has the number %d", i+1, e.Number)
 		}
-		if e.TS < ts {
+		// Of several processors the hooks write into one ring, each when it is done.
+		if e.TS < ts && o.source() == "seccomp" {
 			s.t.Errorf("event %d was before event %d", i+1, i)
 		}
 		ts = e.TS

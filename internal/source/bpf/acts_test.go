@@ -649,8 +649,9 @@ func accepting() error {
 
 func traced() error {
 	cmd := exec.Command("/proc/self/exe", "traceme")
-	// The signals by which the runtime preempts would stop it.
-	cmd.Env = append(os.Environ(), acts+"=1", "GODEBUG=asyncpreemptoff=1")
+	// The signals by which the runtime preempts would stop it. Nor is it to look at
+	// its processors now and then, which is an event.
+	cmd.Env = append(os.Environ(), acts+"=1", "GODEBUG=asyncpreemptoff=1,updatemaxprocs=0")
 	return cmd.Run()
 }
 
