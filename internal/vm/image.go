@@ -24,13 +24,13 @@ import (
 // Programs are what the root file system of a machine has, as Debian packages;
 // what these depend on comes with them.
 var programs = []string{
-	"acl", "attr", "base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "e2fsprogs", "findutils",
+	"acl", "attr", "base-files", "base-passwd", "bash", "busybox-static", "coreutils", "dash", "diffutils", "dpkg", "e2fsprogs", "findutils",
 	"fuse3", "gawk", "gcc", "git", "grep", "gzip", "iproute2", "kmod", "libc-bin", "libc6-dev", "libcap2-bin", "make",
-	"mosquitto", "mosquitto-clients", "mount", "procps", "python3", "runc", "sed", "strace", "tar", "util-linux",
+	"mosquitto", "mosquitto-clients", "mount", "procps", "python3", "runc", "sed", "strace", "systemd", "tar", "util-linux",
 }
 
 // recipe changes with what is made of the packages below.
-const recipe = 1
+const recipe = 3
 
 // early are the modules that disks and ports need; a kernel that has one of
 // them built in has no file for it.

@@ -76,6 +76,7 @@ libraries are those of Debian.
 	}
 	series := flags.String("kernel", "6.12", "the `series` of the kernel: its newest Debian package is taken")
 	limit := flags.Duration("limit", 10*time.Minute, "how long all may take")
+	flags.BoolVar(&command.Systemd, "systemd", false, "boot systemd, and run the command when that answers")
 	verbose := flags.Bool("v", false, "show the console")
 	flags.Var((*copies)(&command.Files), "file", "copy `FROM:TO` into the machine; may be repeated, may be a folder")
 	flags.Var((*copies)(&command.Get), "get", "copy `FROM:TO` out of the machine at the end; may be repeated")

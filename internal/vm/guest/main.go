@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,7 +29,11 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
+	act := run
+	if len(os.Args) == 2 && os.Args[1] == besides {
+		act = runBesides
+	}
+	if err := act(); err != nil {
 		fmt.Fprintf(os.Stderr, "guest: %v\n", err)
 	}
 	// Without -no-reboot this would be a reboot; with it, QEMU ends.
@@ -61,6 +66,71 @@ func run() error {
 	if _, err := io.WriteString(ports[job.PortControl], job.Alive+"\n"); err != nil {
 		return err
 	}
+	if task.Systemd {
+		return makeRoom(task, ports)
+	}
+	return carryOut(task, ports)
+}
+
+// besides is the argument of a guest that is not the first process.
+const besides = "besides"
+
+// portOrder is the order in which it inherits the ports.
+var portOrder = []string{job.PortControl, job.PortStdout, job.PortStderr, job.PortFiles}
+
+// makeRoom has another process carry out the task, and becomes systemd.
+func makeRoom(task job.Job, ports map[string]*os.File) error {
+	text, err := json.Marshal(task)
+	if err != nil {
+		return err
+	}
+	files := []uintptr{0, 1, 2}
+	for _, name := range portOrder {
+		files = append(files, ports[name].Fd())
+	}
+	_, err = syscall.ForkExec("/proc/self/exe", []string{"guest", besides}, &syscall.ProcAttr{
+		Dir: "/", Env: []string{job.Name + "=" + string(text)}, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return err
+	}
+	// Without an identity systemd takes it for the first boot, and asks.
+	if err := os.WriteFile("/etc/machine-id", []byte("0123456789abcdef0123456789abcdef\n"), 0o444); err != nil {
+		return err
+	}
+	const units = "/etc/systemd/system/"
+	if err := os.MkdirAll(units, 0o755); err != nil {
+		return err
+	}
+	for _, unit := range []string{"systemd-firstboot.service", "serial-getty@ttyS0.service", "getty.target"} {
+		if err := os.Symlink(os.DevNull, units+unit); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	const systemd = "/lib/systemd/systemd"
+	return fmt.Errorf("become systemd: %w", unix.Exec(systemd, []string{systemd}, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}))
+}
+
+// runBesides carries out the task when systemd answers.
+func runBesides() error {
+	ports := make(map[string]*os.File)
+	for i, name := range portOrder {
+		unix.CloseOnExec(3 + i)
+		ports[name] = os.NewFile(uintptr(3+i), name)
+	}
+	var task job.Job
+	if err := json.Unmarshal([]byte(os.Getenv(job.Name)), &task); err != nil {
+		return err
+	}
+	const answers = "/run/systemd/private"
+	for !exists(answers) {
+		time.Sleep(10 * time.Millisecond) // nothing tells when its folder is made
+	}
+	return carryOut(task, ports)
+}
+
+// carryOut runs the command and hands back what came of it.
+func carryOut(task job.Job, ports map[string]*os.File) error {
 	ending, err := execute(task, ports[job.PortStdout], ports[job.PortStderr])
 	if err != nil {
 		ending.Error = err.Error()

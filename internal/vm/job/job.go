@@ -10,6 +10,7 @@ package job
 type Job struct {
 	Args, Env []string
 	Dir       string
+	Systemd   bool     // the first process becomes systemd before
 	Get       []string // files and folders to hand back at the end
 }
 
