@@ -137,7 +137,7 @@ func (p *Place) Install(o CollectorOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{fileLedger, fileCheckpoint, fileIdentities} {
+	for _, name := range []string{fileLedger, fileCheckpoint, fileIdentities, fileDigest} {
 		if err := os.Remove(p.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove what is left of the last collector: %w", err)
 		}
@@ -208,7 +208,7 @@ func (p *Place) Remove() error {
 		err = os.RemoveAll(p.Pins)
 	}
 	os.RemoveAll(p.Pins + "-new")
-	for _, name := range []string{fileAbout, fileLedger, fileCheckpoint, fileIdentities} {
+	for _, name := range []string{fileAbout, fileLedger, fileCheckpoint, fileIdentities, fileDigest} {
 		os.Remove(p.file(name))
 	}
 	if err != nil && !errors.Is(err, ErrNoCollector) {

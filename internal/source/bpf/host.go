@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -74,6 +75,7 @@ type Host struct {
 const (
 	fileLock       = "lock"
 	fileAbout      = "about.json"
+	fileDigest     = "digest"
 	fileCheckpoint = "checkpoint"
 	fileIdentities = "identities"
 	fileLedger     = "ledger"
@@ -168,6 +170,9 @@ func (h *Host) newDecoder() *decoder {
 
 // goOn takes up what the last reader has written down.
 func (h *Host) goOn() error {
+	if err := h.place.keepDigest(h.opts.Algorithm.Name); err != nil {
+		return err
+	}
 	if err := h.decoder.ids.keepIn(h.place.file(fileIdentities)); err != nil {
 		return err
 	}
@@ -186,6 +191,22 @@ func (h *Host) goOn() error {
 	if mark.at > c.at || mark.at == c.at && mark.taken > 0 || mark.last > c.last || mark.total > c.total {
 		h.replay = &mark
 		h.last, h.told, h.total = mark.last, mark.told, mark.total
+	}
+	return nil
+}
+
+// keepDigest sees to it that all exports have the same digests: identities are
+// made of them.
+func (p *Place) keepDigest(name string) error {
+	was, err := os.ReadFile(p.file(fileDigest))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = os.WriteFile(p.file(fileDigest), []byte(name), 0o600)
+	case err == nil && string(was) != name:
+		return fmt.Errorf("what the collector has was exported with -h %s until now: go on with that, or take the collector away (--remove-collector) and begin anew", was)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot keep the name of the digest: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,331 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"quixote-export/internal/mqtt/mqtttest"
+	"quixote-export/tsem"
+)
+
+// A host is exports of the whole host from a collector of its own, which tells
+// only of the tasks that run one program: so many other tests can run.
+type host struct {
+	t       *testing.T
+	program string
+	busybox string // that program
+	dir     string
+	place   []string // flags that say where the collector is
+}
+
+// onHost skips where nobody can tell of the whole host.
+func onHost(t *testing.T) *host {
+	t.Helper()
+	needRoot(t)
+	need(t, "busybox")
+	h := &host{t: t, program: exportProgram(t), dir: t.TempDir()}
+	sources, err := exec.Command(h.program, "--sources").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(sources, []byte("none for the whole host")) || bytes.Contains(sources, []byte("tsem for the whole host")) {
+		t.Skipf("no programs can tell of the whole host:\n%s", sources)
+	}
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.busybox = filepath.Join(h.dir, "busybox")
+	if out, err := exec.Command("cp", path, h.busybox).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	mount := filepath.Join(h.dir, "bpf")
+	if err := os.Mkdir(mount, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.place = []string{"--pins", filepath.Join(mount, fmt.Sprintf("test-%d-%d", os.Getpid(), rand.Uint32()))}
+	t.Cleanup(func() {
+		exec.Command(h.program, append([]string{"--remove-collector"}, h.place...)...).Run()
+		unix.Unmount(mount, unix.MNT_DETACH)
+	})
+	return h
+}
+
+// install starts the collector.
+func (h *host) install(more ...string) {
+	h.t.Helper()
+	if status, said := h.run(append([]string{"--install-collector", "--only", "exe:" + h.busybox}, more...)...); status != 0 {
+		h.t.Fatalf("status %d: %s", status, said)
+	}
+}
+
+func (h *host) command(args ...string) *exec.Cmd {
+	c := exec.Command(h.program, append(args, h.place...)...)
+	c.Dir = h.dir
+	return c
+}
+
+// run runs the program, and returns its status and all it has said.
+func (h *host) run(args ...string) (status int, said string) {
+	h.t.Helper()
+	c := h.command(args...)
+	out, err := c.CombinedOutput()
+	if c.ProcessState == nil {
+		h.t.Fatal(err)
+	}
+	return c.ProcessState.ExitCode(), string(out)
+}
+
+// act runs a script of the shell that is told of; $B is how it calls its own
+// commands.
+func (h *host) act(script string) {
+	h.t.Helper()
+	c := exec.Command(h.busybox, "sh", "-c", script)
+	c.Dir = h.dir
+	c.Env = []string{"B=" + h.busybox}
+	if out, err := c.CombinedOutput(); err != nil {
+		h.t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// exported is what lies in a file: each event follows the one before, but for
+// what is told to be lost; one that comes again is the same.
+type exportedHost struct {
+	events, again, lost, last uint64
+	text                      string
+}
+
+func (h *host) read(name string, after uint64) (x exportedHost) {
+	h.t.Helper()
+	text, err := os.ReadFile(filepath.Join(h.dir, name))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return h.parse(string(text), after)
+}
+
+func (h *host) parse(text string, after uint64) (x exportedHost) {
+	h.t.Helper()
+	x.text, x.last = text, after
+	seen := make(map[uint64]string)
+	var p tsem.Parser
+	for line := range strings.Lines(text) {
+		rec, err := p.Parse([]byte(strings.TrimSuffix(line, "\n")))
+		if err != nil {
+			h.t.Fatalf("%v in %q", err, line)
+		}
+		switch rec.Kind {
+		case tsem.KindLost:
+			n, err := strconv.ParseUint(rec.Lost.Count, 10, 64)
+			if err != nil || rec.Lost.After != x.last {
+				h.t.Fatalf("after event %d: %s", x.last, line)
+			}
+			x.lost += n
+			x.last += n
+		case tsem.KindEvent, tsem.KindAsyncEvent:
+			if before, ok := seen[rec.Event.Number]; ok {
+				if x.again++; before != line {
+					h.t.Fatalf("event %d differs\n%s%s", rec.Event.Number, before, line)
+				}
+				continue
+			}
+			if rec.Event.Number != x.last+1 {
+				h.t.Fatalf("event %d follows %d", rec.Event.Number, x.last)
+			}
+			if rec.Event.Context != 0 {
+				h.t.Fatalf("context %d: %s", rec.Event.Context, line)
+			}
+			seen[rec.Event.Number] = line
+			x.last = rec.Event.Number
+			x.events++
+		}
+	}
+	return x
+}
+
+// opened counts how often a file of the folder was opened.
+func (x *exportedHost) opened(h *host, name string) (n int) {
+	for line := range strings.Lines(x.text) {
+		if strings.Contains(line, `"type": "file_open"`) && strings.Contains(line, `"`+filepath.Join(h.dir, name)+`"`) {
+			n++
+		}
+	}
+	return n
+}
+
+// What was done with no exporter alive is exported, every act, in order, and the
+// next time what was done since.
+func TestHostIsKept(t *testing.T) {
+	t.Parallel()
+	h := onHost(t)
+	h.install()
+	h.act("for i in 1 2 3; do $B touch f$i; done; $B mv f1 g; $B rm g")
+	if status, said := h.run("-R", "-o", "one"); status != 0 || said != "" {
+		t.Fatalf("status %d: %s", status, said)
+	}
+	h.act("$B touch later")
+	if status, said := h.run("-R", "-o", "two"); status != 0 || said != "" {
+		t.Fatalf("status %d: %s", status, said)
+	}
+	one := h.read("one", 0)
+	at := 0
+	for _, want := range []string{
+		`"` + filepath.Join(h.dir, "f1") + `"`, `"` + filepath.Join(h.dir, "f2") + `"`, `"` + filepath.Join(h.dir, "f3") + `"`, `"type": "inode_rename"`, `"type": "inode_unlink"`,
+	} {
+		i := strings.Index(one.text[at:], want)
+		if i < 0 {
+			t.Fatalf("no %s behind byte %d of\n%s", want, at, one.text)
+		}
+		at += i
+	}
+	two := h.read("two", one.last)
+	if two.opened(h, "later") != 1 || two.opened(h, "f1") != 0 || one.lost+two.lost > 0 {
+		t.Errorf("lost %d, and there is\n%s", one.lost+two.lost, two.text)
+	}
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-R", "-o", "x", "--exclude", "uid:0"}, "another --exclude or --only"},
+		{[]string{"-R", "-o", "x", "-M", "exec"}, "another -M"},
+		{[]string{"-R", "-o", "x", "-u"}, "another -u"},
+		{[]string{"-R", "-o", "x", "-h", "sha512"}, "-h"},
+	} {
+		if status, said := h.run(row.args...); status != 125 || strings.Count(said, "\n") != 1 || !strings.Contains(said, row.want) {
+			t.Errorf("%v: status %d: %s", row.args, status, said)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "x")); err == nil {
+		t.Error("a refused export has made its output")
+	}
+}
+
+// What does not fit in the ring is counted, in the kernel and in the stream.
+func TestHostFlood(t *testing.T) {
+	t.Parallel()
+	h := onHost(t)
+	h.install("--ring", "64K")
+	h.act("i=0; while [ $i -lt 2000 ]; do echo >f$((i % 7)); i=$((i + 1)); done")
+	status, said := h.run("-R", "-o", "out")
+	x := h.read("out", 0)
+	_, kept := h.run("--collector-status")
+	if status != 123 || x.lost == 0 || x.events == 0 || !strings.Contains(said, fmt.Sprintf("lost: %d ring_full", x.lost)) ||
+		!strings.Contains(kept, fmt.Sprintf("%d (ring_full)", x.lost)) {
+		t.Errorf("status %d, %d events, %d lost, it said %q and\n%s", status, x.events, x.lost, said, kept)
+	}
+	// With room again nothing more is lost.
+	h.act("$B touch after")
+	if status, said := h.run("-R", "-o", "next"); status != 0 || said != "" {
+		t.Errorf("status %d: %s", status, said)
+	}
+	if y := h.read("next", x.last); y.lost > 0 || y.opened(h, "after") != 1 {
+		t.Errorf("lost %d in\n%s", y.lost, y.text)
+	}
+}
+
+// An exporter that is killed while it drains loses nothing; what comes twice is
+// the same.
+func TestHostReaderIsKilled(t *testing.T) {
+	t.Parallel()
+	h := onHost(t)
+	h.install()
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	for i := range 20 {
+		h.act(fmt.Sprintf("i=0; while [ $i -lt 300 ]; do echo >f$((i %% 7)); i=$((i + 1)); done; $B touch round%d", i))
+		c := h.command("-R", "-q", "10", "-o", "out")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rng.IntN(120)) * time.Millisecond) // the point is that it may be anywhere
+		c.Process.Kill()
+		c.Wait()
+	}
+	status, said := h.run("-R", "-o", "out")
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, said)
+	}
+	x := h.read("out", 0)
+	t.Logf("%d events, %d of them twice", x.events, x.again)
+	if x.lost > 0 {
+		t.Errorf("lost %d", x.lost)
+	}
+	for i := range 20 {
+		if n := x.opened(h, fmt.Sprintf("round%d", i)); n < 1 {
+			t.Errorf("round %d is missing", i)
+		}
+	}
+}
+
+// With -f a shell runs on the terminal while the export goes on, and is told of.
+func TestHostShell(t *testing.T) {
+	t.Parallel()
+	h := onHost(t)
+	h.install()
+	h.act("$B touch before")
+	c := h.command("-R", "-f", "-o", "out")
+	term := onTerminal(t, c)
+	term.await(prompt)
+	second, said := h.run("-R", "-o", "other")
+	if second != 125 || !strings.Contains(said, "another quixote-export exports the root context: only one can") {
+		t.Errorf("a second reader: status %d: %s", second, said)
+	}
+	term.enter(h.busybox + " touch within; exit 6")
+	if status := term.status(); status != 6 {
+		t.Errorf("status %d", status)
+	}
+	x := h.read("out", 0)
+	if x.opened(h, "before") != 1 || x.opened(h, "within") != 1 {
+		t.Errorf("there is\n%s", x.text)
+	}
+}
+
+// For HOST_SECONDS (2) as many events as the host can make go to a broker, and
+// none is missing.
+func TestHostToABroker(t *testing.T) {
+	t.Parallel()
+	h := onHost(t)
+	m := mqtttest.New(t, "allow_anonymous true", "max_inflight_messages 0", "max_queued_messages 0")
+	came := listen(t, m, h.dir)
+	calm(t, m, came)
+	before := size(came)
+	h.install("--ring", "256M")
+	c := h.command("-R", "-f", "--no-shell", "-q", "1000", "-b", m.Address, "-t", "test")
+	var said bytes.Buffer
+	c.Stderr = &said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	seconds, err := strconv.Atoi(os.Getenv("HOST_SECONDS"))
+	if err != nil {
+		seconds = 2
+	}
+	h.act(fmt.Sprintf("end=$(($(date +%%s) + %d)); while [ $(date +%%s) -lt $end ]; do i=0; while [ $i -lt 500 ]; do echo >f; i=$((i + 1)); done; done", seconds))
+	c.Process.Signal(unix.SIGTERM)
+	if err := c.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, &said)
+	}
+	var records strings.Builder
+	for line := range bytes.Lines(whatCame(t, m, came)[before:]) {
+		if line[0] == '{' { // and no mark
+			records.Write(line)
+		}
+	}
+	x := h.parse(records.String(), 0)
+	t.Logf("%d events in %d seconds", x.events, seconds)
+	if x.lost > 0 || x.events < 1000 {
+		t.Errorf("%d events, lost %d", x.events, x.lost)
+	}
+}
