@@ -191,12 +191,13 @@ static __noinline u32 left_out(struct task_struct *t, struct state *st)
 			holds = st->exe_ino == r->id && st->exe_dev == r->at;
 		else
 			holds = bpf_get_current_ancestor_cgroup_id(r->at) == r->id;
+		u32 bit = kind == RULE_UID ? 1 : kind == RULE_EXECUTABLE ? 2 : 4;
 		if (!r->only && holds)
 			return 1;
-		if (r->only) {
-			wanted |= 1 << (kind & 3);
-			is |= holds << (kind & 3);
-		}
+		if (r->only)
+			wanted |= bit;
+		if (holds)
+			is |= bit;
 	}
 	return wanted & ~is;
 }

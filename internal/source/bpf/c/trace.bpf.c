@@ -1917,16 +1917,18 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_process_exec, struct task_struct *task, s32 old, struct linux_binprm *bprm)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct state *st = me();
+	struct state *st = me(), *any = st;
 	if (!st) {
+		// Who is left out can become somebody who is not.
 		if (host)
-			return 0;
-		st = awaken(t);
-		if (!st)
+			any = met(t);
+		else
+			any = st = awaken(t);
+		if (!any)
 			return 0;
 	}
 	struct file *exe = BPF_CORE_READ(bprm, file);
-	if (wanted[EVENT_file_open]) {
+	if (st && wanted[EVENT_file_open]) {
 		const char *name = BPF_CORE_READ(bprm, filename), *interp = BPF_CORE_READ(bprm, interp);
 		if (name != interp)
 			script((u64)name);
@@ -1941,7 +1943,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, s32 old, struct linux
 		if (loader && BPF_CORE_READ(loader, f_inode) != BPF_CORE_READ(exe, f_inode))
 			executing((u64)loader);
 	}
-	executed(st, exe);
+	executed(any, exe);
 	return 0;
 }
 
