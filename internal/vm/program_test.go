@@ -55,7 +55,7 @@ func TestProgram(t *testing.T) {
 			}
 			r := &results{dir: filepath.Join(t.TempDir(), "out")}
 			var words bytes.Buffer
-			status, err := image.Run(t.Context(), Command{
+			status, err := runAgain(t, image, Command{
 				Args:   []string{"bash", "/program.sh"},
 				Env:    env,
 				Files:  []Copy{{program, "/usr/bin/quixote-export"}, {script, "/program.sh"}},

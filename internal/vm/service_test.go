@@ -58,7 +58,7 @@ func TestService(t *testing.T) {
 		}
 	}()
 	var words bytes.Buffer
-	status, err := image.Run(t.Context(), Command{
+	status, err := runAgain(t, image, Command{
 		Args: []string{"bash", "/service.sh"}, Systemd: true,
 		Files:  []Copy{{strings.TrimSpace(string(made)), "/quixote-export.deb"}, {script, "/service.sh"}},
 		Get:    []Copy{{"/out", r.dir}},

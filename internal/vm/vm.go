@@ -35,6 +35,9 @@ import (
 // program or package.
 var ErrUnavailable = errors.New("no virtual machine")
 
+// ErrStopped is that of a machine that stopped by itself while it ran the command.
+var ErrStopped = errors.New("the virtual machine stopped without a result")
+
 // bootLimit is how long a machine may take until it gives a sign of life, and
 // boots how often it is tried. An idle host takes some seconds.
 const (
@@ -236,7 +239,7 @@ func (i *Image) boot(ctx context.Context, c Command, payload string) (status int
 	case problems[1] != nil:
 		return 0, alive, fmt.Errorf("run qemu-system-x86_64: %w: %s", problems[1], strings.TrimSpace(words.String()))
 	case !seen:
-		return 0, alive, fmt.Errorf("the virtual machine with kernel %s stopped without a result%s", i.Version, tail.last())
+		return 0, alive, fmt.Errorf("%w: kernel %s%s", ErrStopped, i.Version, tail.last())
 	case ending.Error != "":
 		return 0, true, errors.New(ending.Error)
 	}

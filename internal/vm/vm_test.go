@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,25 @@ func prepare(t *testing.T, series string) *Image {
 		t.Fatal(err)
 	}
 	return image
+}
+
+// runAgain runs a command that can be run anew, once more if the machine stopped:
+// emulated ones do now and then, while the kernel changes its own code to attach
+// programs.
+func runAgain(t *testing.T, image *Image, c Command) (int, error) {
+	t.Helper()
+	for try := 1; ; try++ {
+		for _, w := range []io.Writer{c.Stdout, c.Stderr} {
+			if b, ok := w.(*bytes.Buffer); ok {
+				b.Reset()
+			}
+		}
+		status, err := image.Run(t.Context(), c)
+		if try > 1 || !errors.Is(err, ErrStopped) {
+			return status, err
+		}
+		t.Log(err)
+	}
 }
 
 // What a command writes, its status and its files come back, each in its
