@@ -8,6 +8,7 @@
 # make bench  measures what being watched costs, beside strace
 # make bench-tsem  measures how the events of a TSEM kernel are read, beside a loop in C
 # make bench-vm    measures in a virtual machine what BPF programs on the hooks cost
+# make bench-host  measures what watching the whole host costs
 # make bench-mqtt  measures the MQTT publisher beside libmosquitto
 # make fuzz   fuzzes each target for FUZZTIME
 # make man    makes the manual page from its Markdown
@@ -18,7 +19,7 @@ export GOTOOLCHAIN = local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 60s
 
-.PHONY: all build deb demo test bench bench-tsem bench-vm bench-mqtt fuzz man generate install clean
+.PHONY: all build deb demo test bench bench-tsem bench-vm bench-host bench-mqtt fuzz man generate install clean
 
 all: build
 
@@ -43,6 +44,9 @@ bench-tsem: build
 
 bench-vm: build
 	go run ./scripts/bench-vm -program ./quixote-export
+
+bench-host: build
+	go run ./scripts/bench-host -program ./quixote-export
 
 bench-mqtt:
 	go run ./scripts/bench-mqtt

@@ -56,7 +56,7 @@ type Command struct {
 	// Files are put into the machine before, Get is taken out after.
 	Files, Get []Copy
 	// Stdout and Stderr get what the command writes, Console what the kernel does;
-	// each may be nil.
+	// each may be nil, and the first two the same.
 	Stdout, Stderr, Console io.Writer
 	// Append is more for the kernel's command line; the last of an option counts.
 	Append []string
@@ -194,6 +194,8 @@ func (i *Image) boot(ctx context.Context, c Command, payload string) (status int
 		}
 		reading.Wait()
 	}()
+	var turn sync.Mutex
+	stdout, stderr := inTurn{&turn, or(c.Stdout)}, inTurn{&turn, or(c.Stderr)}
 	for _, port := range []struct {
 		name string
 		read func(io.Reader)
@@ -210,8 +212,8 @@ func (i *Image) boot(ctx context.Context, c Command, payload string) (status int
 				}
 			}
 		}},
-		{job.PortStdout, func(r io.Reader) { io.Copy(or(c.Stdout), r) }},
-		{job.PortStderr, func(r io.Reader) { io.Copy(or(c.Stderr), r) }},
+		{job.PortStdout, func(r io.Reader) { io.Copy(stdout, r) }},
+		{job.PortStderr, func(r io.Reader) { io.Copy(stderr, r) }},
 		{job.PortFiles, func(r io.Reader) { problems[0] = c.receive(r) }},
 	} {
 		path, err := reader(port.read)
@@ -309,6 +311,18 @@ func (c *Command) receive(r io.Reader) error {
 			return err
 		}
 	}
+}
+
+// inTurn is a writer that may be the same as another.
+type inTurn struct {
+	turn *sync.Mutex
+	to   io.Writer
+}
+
+func (w inTurn) Write(b []byte) (int, error) {
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	return w.to.Write(b)
 }
 
 func or(w io.Writer) io.Writer {
