@@ -58,6 +58,9 @@ type Command struct {
 	// Stdout and Stderr get what the command writes, Console what the kernel does;
 	// each may be nil, and the first two the same.
 	Stdout, Stderr, Console io.Writer
+	// Single has the processors of the machine take turns, instead of running at the
+	// same time: then no kernel stumbles over code that it changes itself.
+	Single bool
 	// Append is more for the kernel's command line; the last of an option counts.
 	Append []string
 }
@@ -160,8 +163,12 @@ func (i *Image) boot(ctx context.Context, c Command, payload string) (status int
 	early := time.AfterFunc(bootLimit, func() { stop(fmt.Errorf("no sign of life within %s", bootLimit)) })
 	defer early.Stop()
 
+	threads := "multi"
+	if c.Single {
+		threads = "single"
+	}
 	args := []string{
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-no-reboot", "-nodefaults",
+		"-accel", "tcg,thread=" + threads, "-cpu", "max", "-smp", "2", "-m", "1G", "-no-reboot", "-nodefaults",
 		"-display", "none", "-kernel", i.kernel, "-initrd", i.initial,
 		"-append", strings.Join(append([]string{"console=ttyS0 quiet panic=-1 oops=panic mitigations=off lsm=lockdown,capability,landlock,bpf"}, c.Append...), " "),
 		"-drive", "file=" + i.root + ",if=virtio,format=raw,snapshot=on",
