@@ -76,7 +76,7 @@ Source
       --io                 seccomp: reads and writes on sockets too
       --allow-io-uring     seccomp: let io_uring through, unseen
       --include-runtime    with -C: what runc does before the first program too
-      --ring SIZE          bpf, trace: size of the ring (4K..1G; 16M, with -R 64M)
+      --ring SIZE          bpf, trace: size of the ring (4K..1G; 16M, -R: 64M)
 
 Reports
   -d, --debug FILE         append a debug log to FILE
