@@ -9,7 +9,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -29,6 +28,10 @@ var traceObject []byte
 
 // DefaultRing is the size in bytes of the ring for events.
 const DefaultRing = 16 << 20
+
+// minNotes is the size in bytes of the ring of a collector for what identities
+// need, at least: some thousand programs can be executed before it is full.
+const minNotes = 4 << 20
 
 // tracing are the programs that are on no security hook.
 var tracing = []string{"task_newtask", "sched_process_exit"}
@@ -152,7 +155,7 @@ func (o *loadOptions) set(spec *ebpf.CollectionSpec) error {
 		spec.Maps["ring"].MaxEntries = o.ring
 		if o.host {
 			// With no process alive the notes wait as long as the events.
-			spec.Maps["notes"].MaxEntries = max(o.ring/4, uint32(os.Getpagesize()))
+			spec.Maps["notes"].MaxEntries = max(o.ring/4, minNotes)
 		}
 	}
 	_, opens := o.model.Of(tsem.FileOpen)
