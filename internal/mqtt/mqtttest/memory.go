@@ -24,6 +24,7 @@ type Memory struct {
 
 	limits func(*mochi.Capabilities)
 	server *mochi.Server
+	door   *door
 
 	mu      sync.Mutex
 	got     []Got
@@ -70,17 +71,97 @@ func (m *Memory) Start() error {
 	if err := m.server.AddHook(&hook{m: m}, nil); err != nil {
 		return err
 	}
-	if err := m.server.AddListener(listeners.NewNet("t", l)); err != nil {
+	m.door = &door{Listener: l}
+	if err := m.server.AddListener(listeners.NewNet("t", m.door)); err != nil {
 		return err
 	}
 	return m.server.Serve()
 }
 
+// patience is how long the server may take to part from those it knows.
+const patience = time.Second
+
 // Stop ends it, and all connections.
 func (m *Memory) Stop() {
-	if m.server != nil {
+	if m.server == nil {
+		return
+	}
+	m.door.shut()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
 		m.server.Close()
-		m.server = nil
+	}()
+	// It waits for ever for who has come in and not been let in yet.
+	for {
+		select {
+		case <-closed:
+			m.server = nil
+			return
+		case <-time.After(patience):
+			m.door.clear()
+		}
+	}
+}
+
+// A door is a listener that knows who has come through it.
+type door struct {
+	net.Listener
+
+	mu       sync.Mutex
+	closed   bool
+	visitors []net.Conn
+	coming   sync.WaitGroup // those that the server has not begun to read from
+}
+
+// Accept implements net.Listener.
+func (d *door) Accept() (net.Conn, error) {
+	conn, err := d.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	d.visitors = append(d.visitors, conn)
+	d.coming.Add(1)
+	return &visitor{conn, sync.OnceFunc(d.coming.Done)}, nil
+}
+
+// shut lets nobody in any more, and returns when the server counts all who are.
+func (d *door) shut() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.Listener.Close()
+	d.coming.Wait()
+}
+
+// A visitor tells when the server reads from it.
+type visitor struct {
+	net.Conn
+	in func()
+}
+
+func (v *visitor) Read(b []byte) (int, error) {
+	v.in()
+	return v.Conn.Read(b)
+}
+
+func (v *visitor) Close() error {
+	v.in()
+	return v.Conn.Close()
+}
+
+// clear ends their connections.
+func (d *door) clear() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, conn := range d.visitors {
+		conn.Close()
 	}
 }
 
