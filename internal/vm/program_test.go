@@ -40,6 +40,7 @@ func TestProgram(t *testing.T) {
 	}
 	for _, kernel := range []string{"6.1", "6.12"} {
 		t.Run(kernel, func(t *testing.T) {
+			wanted(t, kernel)
 			t.Parallel()
 			image, err := Prepare(t.Context(), kernel, func(what string) { t.Log(what) })
 			if errors.Is(err, ErrUnavailable) {
