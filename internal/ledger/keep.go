@@ -70,6 +70,9 @@ func reopen(path string) (*Ledger, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	l.Withdraw()
+	if tail := l.load(wordTail); tail > l.load(wordHead) {
+		l.store(wordHead, tail) // it was about to begin anew, empty
+	}
 	tail, used := l.load(wordHead), false
 	for i := range MaxOutputs {
 		o := l.Output(i)

@@ -73,3 +73,29 @@ func TestKeptLedgerThatIsDamaged(t *testing.T) {
 		t.Error("nonsense was taken for a ledger")
 	}
 }
+
+// Whoever was killed while an empty ring began anew has left a tail beyond the
+// head.
+func TestKeptLedgerThatBeganAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger")
+	l, _, err := Keep(path, os.Getpagesize())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetMark(Mark{7})
+	if !l.Commit(append(l.Room(), bytes.Repeat([]byte{'x'}, 999)...), 1) {
+		t.Fatal("no room")
+	}
+	before := l.load(wordHead)
+	l.Release(before)
+	l.store(wordHead, before) // which comes last
+	if l, _, err = Keep(path, os.Getpagesize()); err != nil {
+		t.Fatal(err)
+	}
+	if l.Marked()[0] != 7 || l.Head() != l.Tail() || l.Head() <= before {
+		t.Errorf("mark %v, from %d to %d", l.Marked(), l.Tail(), l.Head())
+	}
+	if line := append(l.Room(), "y\n"...); !l.Commit(line, 2) || string(l.Between(l.Tail(), l.Head())) != "y\n" {
+		t.Error("nothing can be written any more")
+	}
+}

@@ -31,13 +31,6 @@ func (r *Recorder) Resume(number uint64) {
 	}
 }
 
-// Waiting is how many records the exporter has not been given.
-func (r *Recorder) Waiting() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.filling.Len()
-}
-
 // Mark gives what follows a mark in the ledger. The order is held.
 func (r *Recorder) Mark(m ledger.Mark) {
 	r.mu.Lock()
