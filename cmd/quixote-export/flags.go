@@ -136,19 +136,6 @@ func number(low, high int, field func(*session.Plan) *int) setter {
 	}
 }
 
-// filter takes rules with commas in between.
-func filter(field func(*session.Plan) *[]string) setter {
-	return func(s *settings, value string) error {
-		for word := range strings.SplitSeq(value, ",") {
-			if err := session.CheckRule(word); err != nil {
-				return err
-			}
-			*field(s.plan) = append(*field(s.plan), word)
-		}
-		return nil
-	}
-}
-
 func setWorkload(s *settings, value string) error {
 	switch {
 	case len(value) > 255:

@@ -51,7 +51,7 @@ Output (one or more of -o, -b, -e)
   -e, --endpoint SERVER    Elasticsearch: host or URL
   -p, --port NUMBER        port of the broker or endpoint
   -t, --topic NAME         MQTT topic or Elasticsearch index
-  -q, --queue EVENTS       with -R: records that go out together (100)
+  -q, --queue EVENTS       with -R: records a flush and message (100)
 
 Broker (with -b; needs -t)
       --qos LEVEL          0, 1 or 2 (1)

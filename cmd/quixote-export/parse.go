@@ -85,8 +85,10 @@ func parse(table []flag, args []string) (*settings, error) {
 	if p.action == actionSources && (slices.ContainsFunc(p.given, other) || len(p.plan.Command) > 0) {
 		return nil, fmt.Errorf("--sources stands alone: leave out the rest")
 	}
-	if err := checkDrain(&p.settings); err != nil && p.action == actionRun {
-		return nil, err
+	for _, check := range []func(*settings) error{checkDrain, checkCollector} {
+		if err := check(&p.settings); err != nil && p.action == actionRun {
+			return nil, err
+		}
 	}
 	return &p.settings, nil
 }

@@ -76,7 +76,7 @@ func drainOne(ctx context.Context, p *Plan, l broker.Label, base, password strin
 	for _, line := range c.notices() {
 		notice(line)
 	}
-	options := p.sinkOptions(c, claim, "", notice)
+	options := p.sinkOptions(c, claim, notice)
 	options.Drain = MaxDrain
 	sink := mqttsink.New(options)
 	if err := sink.Connect(ctx); err != nil {

@@ -33,7 +33,8 @@ func (s *session) publish(ctx context.Context, c *connection, run string) (*publ
 	for _, line := range c.notices() {
 		s.notice(line)
 	}
-	options := s.plan.sinkOptions(c, claim, s.source, s.notice)
+	options := s.plan.sinkOptions(c, claim, s.notice)
+	options.Drop = s.drops()
 	if c.status != "" {
 		options.Status = &mqttsink.Status{
 			Topic: c.status, Host: hostname(), Workload: s.plan.Workload, Run: run, Started: time.Now(),
@@ -53,7 +54,7 @@ func (s *session) publish(ctx context.Context, c *connection, run string) (*publ
 	return &publication{sink, c, claim}, nil
 }
 
-func (p *Plan) sinkOptions(c *connection, claim *broker.Claim, source string, notice func(string)) mqttsink.Options {
+func (p *Plan) sinkOptions(c *connection, claim *broker.Claim, notice func(string)) mqttsink.Options {
 	return mqttsink.Options{
 		Name: c.label.Server.String(),
 		Broker: mqtt.Options{
@@ -70,10 +71,19 @@ func (p *Plan) sinkOptions(c *connection, claim *broker.Claim, source string, no
 		Spool:  claim.Queue,
 		Damage: claim.Damage,
 		Path:   claim.Path,
-		Drop:   p.MQTT.OnFull == OnFullDrop || p.MQTT.OnFull == "" && (source == SourceBPF || source == SourceTrace),
 		Drain:  p.MQTT.Drain,
 		Notice: notice,
 	}
+}
+
+// drops tells whether records are dropped that a full spool has no room for. If
+// nothing is said they are where nothing waits for the outputs: a workload does, or
+// else what a collector keeps.
+func (s *session) drops() bool {
+	if s.plan.MQTT.OnFull != "" {
+		return s.plan.MQTT.OnFull == OnFullDrop
+	}
+	return (s.source == SourceBPF || s.source == SourceTrace) && !s.collected()
 }
 
 var mqttVersions = map[string]mqtt.Version{MQTTAuto: mqtt.Auto, MQTT311: mqtt.V311, MQTT5: mqtt.V5}

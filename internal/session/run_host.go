@@ -60,7 +60,9 @@ func (s *session) hosting() bool { return s.plan.Mode == Root && s.source != Sou
 func (s *session) collected() bool { return s.hosting() && !s.plan.NoCollector }
 
 // keeps tells whether what an output does not take stays for the next export.
-func (s *session) keeps() bool { return s.collected() && !s.plan.GoOn }
+func (s *session) keeps() bool {
+	return s.collected() && !s.plan.GoOn && !s.drops()
+}
 
 // again tells of the beginning of a line whether it is that of a record that the
 // last export could not deliver. Nil: nothing is delivered again.
@@ -112,20 +114,30 @@ func (s *session) installed(place *bpf.Place) error {
 		if err := place.Install(o); err != nil {
 			return err
 		}
+		if about, err := place.About(); err == nil {
+			s.log.Info("the collector is installed", "source", s.source, "not seen", about.Unseen())
+		}
 		s.notice("the collector is started: events of this host are kept from now on, until a reboot or --remove-collector")
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	o, err := s.plan.ofCollector(about)
-	s.model = o
+	s.source = SourceBPF
+	if about.Trace {
+		s.source = SourceTrace
+	}
+	s.log.Info("the collector is there", "source", s.source, "since", about.Since, "not seen", about.Unseen())
+	s.model, err = s.plan.ofCollector(about)
 	return err
 }
 
 // ofCollector is the model of a collector that is installed. What else the plan
 // asks for has to be what it was installed with.
 func (p *Plan) ofCollector(about *bpf.About) (*model.Model, error) {
+	if err := about.Ours(); err != nil {
+		return nil, err
+	}
 	differs := ""
 	switch {
 	case p.Source == SourceTrace != about.Trace && p.Source != SourceAuto:
@@ -280,13 +292,8 @@ func (p *Plan) tellCollector(w io.Writer, place *bpf.Place) error {
 	}
 	line("exported by", "%s", exported)
 	line("hooks", "%s", strings.Join(st.Hooks, " "))
-	var missing []string
-	for name, why := range st.Missing {
-		missing = append(missing, name+" ("+why+")")
-	}
-	slices.Sort(missing)
-	if len(missing) > 0 {
-		line("not seen", "%s", strings.Join(missing, ", "))
+	if unseen := st.Unseen(); len(unseen) > 0 {
+		line("not seen", "%s", strings.Join(unseen, ", "))
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("cannot write to standard output: %w", err)

@@ -98,6 +98,7 @@ func (s *session) superviseRoot(ctx context.Context, signals <-chan os.Signal) (
 		}
 		src.Stop()
 	}
+	asked := false // to end
 	keeper := newKeeper()
 	defer keeper.end()
 	for {
@@ -127,7 +128,7 @@ func (s *session) superviseRoot(ctx context.Context, signals <-chan os.Signal) (
 				s.stopped = true
 				host.Abort()
 				stop()
-			} else if !s.plan.GoOn {
+			} else if !s.plan.GoOn && !isDrop(err) {
 				s.notice(err.Error() + "; the export ends")
 				s.stopped = true
 				stop()
@@ -145,6 +146,10 @@ func (s *session) superviseRoot(ctx context.Context, signals <-chan os.Signal) (
 			case exited != nil:
 				s.work.Forward(sig)
 			case sig == unix.SIGINT || sig == unix.SIGTERM:
+				if host, ok := src.(*bpf.Host); ok && asked {
+					host.Abort() // an output may take nothing
+				}
+				asked = true
 				stop()
 			}
 		}

@@ -136,12 +136,10 @@ func (p *Plan) pick(log *slog.Logger) (string, error) {
 			return s.name, nil
 		}
 		log.Debug("source passed over", "source", s.name, "reason", err)
-		if p.Mode != Root || reasons == nil { // of the others, none has the root context yet
-			reasons = fmt.Errorf("source %s: %w", s.name, err)
-		}
+		reasons = fmt.Errorf("source %s: %w", s.name, err)
 	}
 	whose := "a workload"
-	if p.Mode == Root {
+	if p.Mode == Root || p.Mode == InstallCollector {
 		whose = "the root context"
 	}
 	return "", fmt.Errorf("no source of events for %s on this host: %w (--sources tells more)", whose, reasons)

@@ -28,16 +28,20 @@ func (s *session) sinkFailed(sink string, err error) {
 // outputFailed does what the plan says for a sink that fails. A spool that drops
 // what it has no room for was told to.
 func (s *session) outputFailed(err error, end func()) {
-	full := (*record.WriteError)(nil)
-	drops := errors.As(err, &full) && full.Cause == record.CauseSpoolFull
 	switch {
-	case s.plan.GoOn || drops:
+	case s.plan.GoOn || isDrop(err):
 		s.notice(err.Error() + "; the workload goes on, what is missing is counted")
 	case !s.stopped:
 		s.notice(err.Error() + "; the workload is stopped")
 		s.stopped = true
 		end()
 	}
+}
+
+// isDrop tells whether that is a spool which drops what it has no room for.
+func isDrop(err error) bool {
+	full := (*record.WriteError)(nil)
+	return errors.As(err, &full) && full.Cause == record.CauseSpoolFull
 }
 
 // await waits for the end of what is exported.

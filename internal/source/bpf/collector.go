@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -63,6 +64,27 @@ type About struct {
 	Filter   Filter
 	Hooks    []string          // that programs are on
 	Missing  map[string]string // the others, and why
+}
+
+// Ours tells whether this program can read what the collector writes.
+func (a *About) Ours() error {
+	if a.Programs != programsHash() {
+		return errors.New("the collector was installed by another version of quixote-export: export with that, or take it away (--remove-collector) and begin anew")
+	}
+	return nil
+}
+
+// Unseen lists what the collector cannot see on this host, with the reasons.
+func (a *About) Unseen() []string {
+	var unseen []string
+	for name, why := range a.Missing {
+		unseen = append(unseen, name+" ("+why+")")
+	}
+	slices.Sort(unseen)
+	if a.Trace {
+		unseen = append(unseen, traceUnseen()...)
+	}
+	return unseen
 }
 
 func (p *Place) file(name string) string { return filepath.Join(p.State, name) }
@@ -151,6 +173,7 @@ func (p *Place) Install(o CollectorOptions) error {
 	err = k.pin(fresh)
 	if err == nil {
 		if err = os.Rename(fresh, p.Pins); err == nil {
+			k.leave()
 			return nil
 		}
 	}
@@ -196,6 +219,14 @@ func (l *loaded) pin(dir string) error {
 		}
 	}
 	return nil
+}
+
+// leave gives up the links, which have names and stay.
+func (l *loaded) leave() {
+	for _, at := range l.links {
+		at.Close()
+	}
+	l.links = nil
 }
 
 // Remove takes the collector away, and with it what was not exported. The place
@@ -305,10 +336,18 @@ func (p *Place) Status() (*CollectorStatus, error) {
 			s.Lost[losses[i].cause.String()] += n
 		}
 	}
-	lock, err := p.Lock()
-	if err == nil {
-		lock.Close()
-	}
-	s.Busy = errors.Is(err, ErrBusy)
+	s.Busy = p.locked()
 	return s, nil
+}
+
+// locked tells whether somebody has locked the place. To try would keep out who
+// wants to export just then.
+func (p *Place) locked() bool {
+	var st unix.Stat_t
+	text, err := os.ReadFile("/proc/locks")
+	if err != nil || unix.Stat(p.file(fileLock), &st) != nil {
+		return false
+	}
+	inode := fmt.Sprintf(" %02x:%02x:%d ", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
+	return strings.Contains(string(text), inode)
 }

@@ -94,8 +94,8 @@ func (p *Place) Open(o HostOptions) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	if about.Programs != programsHash() {
-		return nil, errors.New("the collector was installed by another version of quixote-export: export with that, or take it away (--remove-collector) and begin anew")
+	if err := about.Ours(); err != nil {
+		return nil, err
 	}
 	k, err := p.open(about)
 	if err != nil {
@@ -165,6 +165,7 @@ func (h *Host) newDecoder() *decoder {
 	files.adopt()
 	d := newDecoder(h.opts.Algorithm, h.opts.Model, files)
 	d.host, d.wall = true, h.opts.Timestamp
+	d.head.initial = !h.opts.Current
 	return d
 }
 

@@ -46,15 +46,29 @@ func ProbeTrace() error {
 	return p.Close()
 }
 
-// TraceTypes is how many event types there are programs for.
-func TraceTypes() int {
+// traceTypes are the event types that there are programs for.
+func traceTypes() map[tsem.Type]bool {
 	types := make(map[tsem.Type]bool)
 	for _, t := range toldCalls {
 		for _, typ := range t.events {
 			types[typ] = true
 		}
 	}
-	return len(types)
+	return types
+}
+
+// TraceTypes is how many event types there are programs for.
+func TraceTypes() int { return len(traceTypes()) }
+
+// traceUnseen are the event types that there are none for.
+func traceUnseen() (unseen []string) {
+	seen := traceTypes()
+	for t := range tsem.All() {
+		if t.Info().Export != tsem.NotExported && !seen[t] {
+			unseen = append(unseen, t.String())
+		}
+	}
+	return unseen
 }
 
 // TraceLimits tells what is not seen on this host, or nil.

@@ -127,6 +127,7 @@ type head struct {
 	euid         uint32 // in the initial user namespace
 	uids, gids   idmap
 	users        bool // ids are to be mapped
+	initial      bool // they are not, though the programs tell how; kept from event to event
 	context      uint64
 }
 
@@ -150,6 +151,9 @@ func (h *head) read(c *cursor) {
 	h.users = h.flags&headUsers != 0
 	if h.users {
 		h.readUsers(c.take(usersSize))
+		h.users = !h.initial
+	}
+	if h.users {
 		h.mapCOE(&h.coe)
 	}
 	h.context = 0
