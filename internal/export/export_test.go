@@ -4,15 +4,18 @@
 package export
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"quixote-export/internal/ledger"
 	"quixote-export/internal/record"
 	"quixote-export/tsem"
 )
@@ -398,3 +401,52 @@ func (discard) Name() string              { return "" }
 func (discard) Write(*record.Batch) error { return nil }
 func (discard) Flush() error              { return nil }
 func (discard) Close() error              { return nil }
+
+// With Keep what a sink does not take stays in the ledger from its first error on,
+// and is no loss.
+func TestKeep(t *testing.T) {
+	l, _, err := ledger.Keep(filepath.Join(t.TempDir(), "ledger"), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink := &fullSink{room: 3}
+	e := New([]Sink{sink}, Options{Ledger: l, Keep: true})
+	var want []byte
+	for i := range 3 {
+		var b record.Batch
+		b.At = l.Head()
+		for n := range 2 {
+			line := fmt.Appendf(nil, "{\"n\": %d}", 2*i+n)
+			if !l.Commit(append(append(l.Room(), line...), '\n'), 0) {
+				t.Fatal("no room")
+			}
+			b.Append(1, line)
+			if 2*i+n >= 3 {
+				want = append(append(want, line...), '\n')
+			}
+		}
+		e.take(&b)
+	}
+	s := e.Finish(0)
+	if s.Lost() || !s.Kept() || sink.lines != 3 {
+		t.Errorf("lost %v, kept %v, taken %d", s.Lost(), s.Kept(), sink.lines)
+	}
+	if got := l.Left(l.Output(0)); !bytes.Equal(got, want) {
+		t.Errorf("left are %q, want %q", got, want)
+	}
+}
+
+// fullSink takes so many records.
+type fullSink struct{ room, lines int }
+
+func (s *fullSink) Name() string { return "full" }
+func (s *fullSink) Flush() error { return nil }
+func (s *fullSink) Close() error { return nil }
+func (s *fullSink) Write(b *record.Batch) error {
+	n := min(b.Len(), s.room-s.lines)
+	s.lines += n
+	if n < b.Len() {
+		return &record.WriteError{Taken: n, Cause: record.CauseOutputFull, Err: errors.New("full")}
+	}
+	return nil
+}

@@ -29,7 +29,9 @@ type SinkSummary struct {
 	Losses record.Losses // what the sink alone did not take, or has lost
 	// Waiting is how many records the sink keeps for later runs.
 	Waiting int
-	Err     error // its first error
+	// Kept tells that what it did not take is in the ledger for a later run.
+	Kept bool
+	Err  error // its first error
 }
 
 // A TypeCount is the number of events of one type.
@@ -50,6 +52,12 @@ func (s Summary) Waiting() int {
 	return n
 }
 
+// Kept tells whether there is a sink that did not take everything, and the rest is
+// in the ledger for a later run.
+func (s Summary) Kept() bool {
+	return slices.ContainsFunc(s.Sinks, func(sink SinkSummary) bool { return sink.Kept })
+}
+
 // Losses adds up the losses of the source and of every sink.
 func (s Summary) Losses() record.Losses {
 	all := s.Source
@@ -67,7 +75,7 @@ func (e *Exporter) summary() Summary {
 		Source:   e.source,
 	}
 	for _, o := range e.outputs {
-		sink := SinkSummary{Name: o.sink.Name(), Events: o.events, Losses: o.missing(), Err: o.err}
+		sink := SinkSummary{Name: o.sink.Name(), Events: o.events, Losses: o.missing(), Kept: o.held, Err: o.err}
 		if w, ok := o.sink.(waiter); ok {
 			sink.Waiting = w.Waiting()
 		}

@@ -258,7 +258,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 	summary := s.exporter.Finish(exit.Status)
 	select {
 	case err := <-s.broken: // nobody was waiting for it any more
-		s.notice(err.Error())
+		s.notice(err.Error() + waits(summary))
 	default:
 	}
 	s.reportDigests()
@@ -270,7 +270,7 @@ func (s *session) run(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	waiting := s.broker != nil && s.broker.left(s.notice)
-	if (summary.Lost() || waiting || s.stopped && s.keeps()) && (exit.Status == 0 || s.stopped) {
+	if (summary.Lost() || waiting || summary.Kept()) && (exit.Status == 0 || s.stopped) {
 		return statusLost, nil
 	}
 	return exit.Status, nil

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"quixote-export/internal/export"
 	"quixote-export/internal/ledger"
 	"quixote-export/internal/model"
 	"quixote-export/internal/source/bpf"
@@ -62,6 +63,14 @@ func (s *session) collected() bool { return s.hosting() && !s.plan.NoCollector }
 // keeps tells whether what an output does not take stays for the next export.
 func (s *session) keeps() bool {
 	return s.collected() && !s.plan.GoOn && !s.drops()
+}
+
+// waits is for behind an error of an output that came too late to end the export.
+func waits(summary export.Summary) string {
+	if !summary.Kept() {
+		return ""
+	}
+	return "; what was not delivered waits for the next export"
 }
 
 // again tells of the beginning of a line whether it is that of a record that the
