@@ -128,6 +128,9 @@ func median(d []time.Duration) time.Duration {
 	return d[len(d)/2]
 }
 
+// patience is how long something may take that is not measured.
+const patience = time.Minute
+
 // host is a collector.
 type host struct {
 	program, dir, pins string
@@ -159,11 +162,15 @@ func (h *host) drained() (func() error, error) {
 	if err := c.Start(); err != nil {
 		return nil, err
 	}
-	for { // it follows when something has come
+	for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if st, err := os.Stat(output); err == nil && st.Size() > 0 {
-			break
+			break // it follows when something has come
 		}
-		time.Sleep(10 * time.Millisecond)
+		if time.Now().After(until) {
+			c.Process.Kill()
+			c.Wait()
+			return nil, fmt.Errorf("nothing is exported: %s", bytes.TrimSpace(said.Bytes()))
+		}
 	}
 	return func() error {
 		c.Process.Signal(syscall.SIGTERM)
@@ -182,13 +189,16 @@ func (h *host) unread() (func() error, error) {
 	if err := h.run("--install-collector", "--ring", "64K"); err != nil {
 		return nil, err
 	}
-	for {
+	for until := time.Now().Add(patience); ; {
 		out, err := h.command("--collector-status").Output()
 		if err != nil {
 			return nil, err
 		}
 		if strings.Contains(string(out), "(ring_full)") {
 			break
+		}
+		if time.Now().After(until) {
+			return nil, errors.New("the ring does not fill")
 		}
 		exec.Command("ls", "-lR", "/usr/lib").Run()
 	}

@@ -18,8 +18,7 @@ type progress struct {
 	at    uint64 // where in the ring the sample begins that comes next
 	taken uint64 // events of that sample that are recorded
 	last  uint64 // number of the last event
-	told  [lostCauses]uint64
-	total uint64 // of what was told
+	tally
 }
 
 // mark is p beside a line of the ledger, and unmark the counterpart.

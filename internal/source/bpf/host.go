@@ -191,7 +191,7 @@ func (h *Host) goOn() error {
 	h.events.at, h.notes.at = c.at, c.notes
 	if mark.at > c.at || mark.at == c.at && mark.taken > 0 || mark.last > c.last || mark.total > c.total {
 		h.replay = &mark
-		h.last, h.told, h.total = mark.last, mark.told, mark.total
+		h.last, h.tally = mark.last, mark.tally
 	}
 	return nil
 }
@@ -349,6 +349,7 @@ func (h *Host) take(sample []byte, at uint64) {
 
 // miss records that something was lost.
 func (h *Host) miss(cause record.Cause, n uint64, known bool) {
+	h.fresh = true
 	if known {
 		h.last += n
 	}
@@ -359,20 +360,7 @@ func (h *Host) miss(cause record.Cause, n uint64, known bool) {
 }
 
 // tellLost records up to n losses that have not been told.
-func (h *Host) tellLost(n uint64) {
-	now := h.kernel.lost()
-	for i := range now {
-		missed := min(now[i]-h.told[i], n)
-		if missed == 0 {
-			continue
-		}
-		n -= missed
-		h.told[i] += missed
-		h.total += missed
-		h.fresh = true
-		h.miss(losses[i].cause, missed, losses[i].exact && !h.partial)
-	}
-}
+func (h *Host) tellLost(n uint64) { h.tally.tell(h.kernel.lost(), n, !h.partial, h.miss) }
 
 // trim forgets what nobody needs any more. It is for when everything was read.
 func (h *Host) trim() {

@@ -73,8 +73,7 @@ type Source struct {
 
 	conditional bool // the model keeps some events of a type only
 	entry, note ringbuf.Record
-	lost        [lostCauses]uint64 // what has been told of that
-	lostSum     uint64
+	losses      tally
 	adjusted    time.Time // when the wall clock was looked at
 
 	tap func(entry []byte, note bool) // is shown everything that is read; for tests
@@ -236,8 +235,8 @@ func (s *Source) drain() (ended bool, err error) {
 // record records one event, and before it what was lost until then.
 func (s *Source) record(b []byte) {
 	e := s.decoder.decode(b)
-	if n := s.decoder.head.lost; n > s.lostSum {
-		s.tellLost(n - s.lostSum)
+	if n := s.decoder.head.lost; n > s.losses.total {
+		s.tellLost(n - s.losses.total)
 	}
 	if e == nil {
 		s.rec.Lost(record.CauseRecordInvalid, 1, true)
@@ -251,36 +250,8 @@ func (s *Source) record(b []byte) {
 	s.rec.Unlock()
 }
 
-// losses says what each counter of the kernel means for the stream.
-var losses = [lostCauses]struct {
-	cause record.Cause
-	exact bool // it counts events
-}{
-	lostRing:    {record.CauseRingFull, true},
-	lostTooLong: {record.CauseRecordTooLong, true},
-	lostNested:  {record.CauseNested, true},
-	lostMemory:  {record.CauseNoMemory, true},
-	lostTask:    {record.CauseTaskUnseen, false},
-	lostNote:    {record.CauseUnidentified, false},
-	lostOwner:   {record.CauseUnidentified, false},
-}
-
 // tellLost records up to n losses that have not been told.
-func (s *Source) tellLost(n uint64) {
-	now := s.kernel.lost()
-	for i := range now {
-		missed := min(now[i]-s.lost[i], n)
-		if missed == 0 {
-			continue
-		}
-		n -= missed
-		s.lost[i] += missed
-		s.lostSum += missed
-		l := losses[i]
-		// Of those of a model with conditions nobody knows how many it keeps.
-		s.rec.Lost(l.cause, missed, l.exact && !s.conditional)
-	}
-}
+func (s *Source) tellLost(n uint64) { s.losses.tell(s.kernel.lost(), n, !s.conditional, s.rec.Lost) }
 
 // close gives up what is in the kernel.
 func (s *Source) close() {
