@@ -106,7 +106,7 @@ func run(program string, rounds int) error {
 		}
 		fmt.Println()
 	}
-	fmt.Printf("memory of the exporter: %d kB at most\n", h.memory)
+	fmt.Printf("memory of the exporter, without the ring: %d kB at most\n", h.memory)
 	return nil
 }
 
@@ -134,7 +134,7 @@ const patience = time.Minute
 // host is a collector.
 type host struct {
 	program, dir, pins string
-	memory             int64 // of the largest exporter, in kB
+	memory             int // of the largest exporter, in kB
 }
 
 func (h *host) command(args ...string) *exec.Cmd {
@@ -173,15 +173,30 @@ func (h *host) drained() (func() error, error) {
 		}
 	}
 	return func() error {
+		h.memory = max(h.memory, own(c.Process.Pid))
 		c.Process.Signal(syscall.SIGTERM)
 		err := c.Wait()
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(said.Bytes()))
 		}
-		h.memory = max(h.memory, c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
 		os.Remove(output)
 		return errors.Join(err, h.run("--remove-collector"))
 	}, nil
+}
+
+// own is the memory in kB that a process has for itself. The ring, which it has
+// mapped twice, is the kernel's.
+func own(pid int) (kB int) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			fmt.Sscan(rest, &kB)
+		}
+	}
+	return kB
 }
 
 // unread has a ring that is full and that nobody reads.
