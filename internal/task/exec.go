@@ -21,9 +21,10 @@ type Exec struct {
 	Mappings []tsem.MmapCell // what the kernel maps of the program and its interpreter
 	Likely   bool            // everything that was checked lets it succeed
 
-	mem    int     // descriptor of /proc/TID/mem, -1 if refused
-	before imaging // of the task
-	after  imaging // what was found now that gone was asked, if it had to look
+	answered bool    // its call has been let go: until then the task waits, or is killed
+	mem      int     // descriptor of /proc/TID/mem, -1 if refused
+	before   imaging // of the task
+	after    imaging // what was found now that gone was asked, if it had to look
 }
 
 // Decision is an exec that has succeeded.
@@ -44,6 +45,19 @@ func (r *Registry) BeginExec(t *Task, e *Exec) {
 	}
 	t.Exec = e
 	t.group.execs = append(t.group.execs, t)
+}
+
+// Answer lets the call of exec e go on, which t has begun, and tells whether it
+// does: a signal may have taken t out of it, and killed it. let must not wait.
+func (r *Registry) Answer(t *Task, e *Exec, let func() bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.answered = let() // nobody can see the one without the other
+	if !e.answered && t.Exec == e {
+		r.drop(t)
+		r.leaveIfOver(t.group)
+	}
+	return e.answered
 }
 
 // maxBorn is how many tasks that have not acted are kept in mind before those
@@ -93,6 +107,11 @@ func (r *Registry) Undecided(f func(*Decision)) {
 // settleDead decides the execs of a group that has died: the last one that
 // could succeed did.
 func (r *Registry) settleDead(g *group) {
+	for _, t := range g.execs {
+		if !t.Exec.answered {
+			return // whoever is about to answer finds out
+		}
+	}
 	for len(g.execs) > 0 {
 		t := g.execs[0]
 		e := r.drop(t)
@@ -197,6 +216,9 @@ func (r *Registry) drop(t *Task) *Exec {
 // gone tells whether the address space in which e began is no longer t's.
 func (e *Exec) gone(t *Task) bool {
 	e.after = imaging{} // that of an earlier look may be of the program before
+	if !e.answered {
+		return false // it goes with a task that is killed, too
+	}
 	if e.mem >= 0 {
 		var b [1]byte
 		// The kernel reads nothing, without an error, from an address space

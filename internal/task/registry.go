@@ -447,6 +447,13 @@ func (r *Registry) join(g *group) {
 	r.roll.set(g.tgid, true)
 }
 
+// leaveIfOver forgets g when nothing of it is left.
+func (r *Registry) leaveIfOver(g *group) {
+	if len(g.tasks) == 0 && len(g.execs) == 0 && r.groups[g.tgid] == g {
+		r.leave(g)
+	}
+}
+
 func (r *Registry) leave(g *group) {
 	delete(r.groups, g.tgid)
 	r.roll.set(g.tgid, false)
@@ -522,9 +529,7 @@ func (r *Registry) forget(t *Task) {
 	if g.tasks[t.TID] == t {
 		delete(g.tasks, t.TID)
 	}
-	if len(g.tasks) == 0 && len(g.execs) == 0 && r.groups[g.tgid] == g {
-		r.leave(g)
-	}
+	r.leaveIfOver(g)
 }
 
 // reused tells whether t's number belongs to another task by now.

@@ -103,8 +103,8 @@ func (r *calls) Lost(cause record.Cause, n uint64, known bool) {
 
 // recordIf records only if let, which lets the task go on, says that it did.
 // Before it is asked the events are where they outlive us. Where there is no
-// room for all of them at once, valid is asked instead, since the task must wait
-// until there is.
+// room for all of them at once, valid is asked before, since the task must wait
+// until there is. let is asked once, whatever comes of it.
 func (r *calls) recordIf(let, valid func() bool, e tsem.Event, events []derive.Event) bool {
 	if len(events) == 0 {
 		return let()
@@ -124,6 +124,7 @@ func (r *calls) recordIf(let, valid func() bool, e tsem.Event, events []derive.E
 			}
 		}
 		if !valid() {
+			let() // in vain
 			r.Withdraw()
 			return false
 		}

@@ -66,6 +66,7 @@ func (s *Source) release(c stalledCall) {
 	if wanted {
 		s.tellStalled(c.row)
 	}
+	let := func() bool { return kernel.Continue(c.p.listener, c.id) == nil }
 	if c.task != nil {
 		// Its handler keeps the old one.
 		t := s.shared.Tasks.Disown(c.task)
@@ -73,13 +74,15 @@ func (s *Source) release(c stalledCall) {
 		if exec != nil && kernel.Valid(c.p.listener, c.id) {
 			s.shared.Tasks.Leaving(t)
 			s.shared.Tasks.BeginExec(t, exec)
+			answer := let
+			let = func() bool { return s.shared.Tasks.Answer(t, exec, answer) }
 		}
 		s.rec.record(c.head, events)
 	}
 	if wanted {
 		s.rec.Lost(record.CauseStalled, 0, false)
 	}
-	kernel.Continue(c.p.listener, c.id)
+	let()
 }
 
 // tellStalled says it once.

@@ -131,6 +131,10 @@ func (w *worker) answer() {
 	if c.out.Refuse != 0 {
 		let = func() bool { return kernel.Answer(listener, id, c.out.Refuse) == nil }
 	}
+	if e := c.out.Exec; e != nil {
+		answer := let
+		let = func() bool { return s.shared.Tasks.Answer(w.task, e, answer) }
+	}
 	valid := func() bool { return kernel.Valid(listener, id) }
 	if !s.rec.recordIf(let, valid, c.head, c.out.Events) {
 		// A signal has taken the task out of the call, which is then made anew,
