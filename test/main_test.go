@@ -85,6 +85,8 @@ func tables() map[string][]act {
 		"hostile":    hostileActs(),
 		"signal":     signalActs,
 		"credential": credentialActs,
+		"traced":     tracedActs,
+		"passed":     passedActs,
 	}
 	for name, acts := range oldTables {
 		all[name] = acts

@@ -283,61 +283,9 @@ var callDeeds = []deed{
 		return m.Option == unix.PR_SET_DUMPABLE && m.Arg2 == 1
 	}},
 	{tsem.PtraceTraceme, func() error { return traced() }, func(c tsem.Cell) bool { return nonzero(c.(*tsem.TracemeCell).Source) }},
-}
-
-var hookDeeds = []deed{
-	{tsem.SocketShutdown, onSocket(unix.AF_INET, unix.SOCK_STREAM, func(fd int) error { unix.Shutdown(fd, unix.SHUT_WR); return nil }), func(c tsem.Cell) bool {
-		return c.(*tsem.ShutdownCell).How == unix.SHUT_WR
-	}},
-	{tsem.SocketGetpeername, onSocket(unix.AF_INET, unix.SOCK_STREAM, func(fd int) error { unix.Getpeername(fd); return nil }), func(c tsem.Cell) bool {
-		return c.(*tsem.SockCell).Sock.Type == unix.SOCK_STREAM
-	}},
-	{tsem.SocketSendmsg, func() error {
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-		if err == nil {
-			_, err = unix.Write(fds[0], []byte("x")) // with no call of sockets
-		}
-		return err
-	}, func(c tsem.Cell) bool { return c.(*tsem.SockAddrCell).Sock.Family == unix.AF_UNIX }},
-	{tsem.SocketRecvmsg, func() error {
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-		if err == nil {
-			unix.Write(fds[0], []byte("x"))
-			_, err = unix.Read(fds[1], make([]byte, 1))
-		}
-		return err
-	}, func(c tsem.Cell) bool { return c.(*tsem.SockAddrCell).Addr.Family == tsem.AddrNone }},
-	{tsem.UnixMaySend, func() error {
-		l, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
-		if err != nil {
-			return err
-		}
-		at := &unix.SockaddrUnix{Name: "@quixote-bpf-test"}
-		if err := unix.Bind(l, at); err != nil {
-			return err
-		}
-		c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
-		if err == nil {
-			err = unix.Sendto(c, []byte("x"), 0, at)
-		}
-		return err
-	}, func(c tsem.Cell) bool { return c.(*tsem.SockPairCell).First.Type == unix.SOCK_DGRAM }},
 	{tsem.TaskPrlimit, func() error { var l unix.Rlimit; return unix.Prlimit(1, unix.RLIMIT_CORE, nil, &l) }, func(c tsem.Cell) bool {
 		m := c.(*tsem.PrlimitCell)
 		return m.Flags == 1 && m.Cred.CapEff != 0 && m.TCred.CapEff != 0
-	}},
-	{tsem.PtraceAccessCheck, func() error { _, err := os.Readlink("/proc/" + strconv.Itoa(unix.Getppid()) + "/exe"); return err }, func(c tsem.Cell) bool {
-		return !nonzero(c.(*tsem.AccessCheckCell).Child) && c.(*tsem.AccessCheckCell).Mode != 0
-	}},
-	{tsem.Capable, func() error { unix.Sethostname([]byte("vm")); return nil }, func(c tsem.Cell) bool {
-		return c.(*tsem.CapableCell).Cap == unix.CAP_SYS_ADMIN
-	}},
-	{tsem.Capset, func() error {
-		data := [2]unix.CapUserData{{Effective: ^uint32(0), Permitted: ^uint32(0)}, {Effective: 0x1ff, Permitted: 0x1ff}}
-		return unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
-	}, func(c tsem.Cell) bool {
-		m := c.(*tsem.CapsetCell)
-		return m.Effective == 0x1ffffffffff && m.Permitted == m.Effective && m.Inheritable == 0
 	}},
 	{tsem.ShmAssociate, func() error { return twice(unix.SYS_SHMGET, 0x7178, 4096, 0o1600) }, func(c tsem.Cell) bool {
 		m := c.(*tsem.IPCCell)
@@ -387,6 +335,62 @@ var hookDeeds = []deed{
 		id, _, _ := unix.Syscall(unix.SYS_MSGGET, 0x717a, 0, 0)
 		return call(unix.SYS_MSGCTL, id, 0, 0)
 	}, func(c tsem.Cell) bool { return c.(*tsem.IPCCell).Value == 0 }},
+	{tsem.FileReceive, receiving, func(c tsem.Cell) bool {
+		f := c.(*tsem.FileCell).File
+		return ends(f.Path.Pathname, "/received") && f.Flags == unix.O_RDWR|0x8000 && f.Path.Created
+	}},
+}
+
+var hookDeeds = []deed{
+	{tsem.SocketShutdown, onSocket(unix.AF_INET, unix.SOCK_STREAM, func(fd int) error { unix.Shutdown(fd, unix.SHUT_WR); return nil }), func(c tsem.Cell) bool {
+		return c.(*tsem.ShutdownCell).How == unix.SHUT_WR
+	}},
+	{tsem.SocketGetpeername, onSocket(unix.AF_INET, unix.SOCK_STREAM, func(fd int) error { unix.Getpeername(fd); return nil }), func(c tsem.Cell) bool {
+		return c.(*tsem.SockCell).Sock.Type == unix.SOCK_STREAM
+	}},
+	{tsem.SocketSendmsg, func() error {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err == nil {
+			_, err = unix.Write(fds[0], []byte("x")) // with no call of sockets
+		}
+		return err
+	}, func(c tsem.Cell) bool { return c.(*tsem.SockAddrCell).Sock.Family == unix.AF_UNIX }},
+	{tsem.SocketRecvmsg, func() error {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err == nil {
+			unix.Write(fds[0], []byte("x"))
+			_, err = unix.Read(fds[1], make([]byte, 1))
+		}
+		return err
+	}, func(c tsem.Cell) bool { return c.(*tsem.SockAddrCell).Addr.Family == tsem.AddrNone }},
+	{tsem.UnixMaySend, func() error {
+		l, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return err
+		}
+		at := &unix.SockaddrUnix{Name: "@quixote-bpf-test"}
+		if err := unix.Bind(l, at); err != nil {
+			return err
+		}
+		c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		if err == nil {
+			err = unix.Sendto(c, []byte("x"), 0, at)
+		}
+		return err
+	}, func(c tsem.Cell) bool { return c.(*tsem.SockPairCell).First.Type == unix.SOCK_DGRAM }},
+	{tsem.PtraceAccessCheck, func() error { _, err := os.Readlink("/proc/" + strconv.Itoa(unix.Getppid()) + "/exe"); return err }, func(c tsem.Cell) bool {
+		return !nonzero(c.(*tsem.AccessCheckCell).Child) && c.(*tsem.AccessCheckCell).Mode != 0
+	}},
+	{tsem.Capable, func() error { unix.Sethostname([]byte("vm")); return nil }, func(c tsem.Cell) bool {
+		return c.(*tsem.CapableCell).Cap == unix.CAP_SYS_ADMIN
+	}},
+	{tsem.Capset, func() error {
+		data := [2]unix.CapUserData{{Effective: ^uint32(0), Permitted: ^uint32(0)}, {Effective: 0x1ff, Permitted: 0x1ff}}
+		return unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
+	}, func(c tsem.Cell) bool {
+		m := c.(*tsem.CapsetCell)
+		return m.Effective == 0x1ffffffffff && m.Permitted == m.Effective && m.Inheritable == 0
+	}},
 	{tsem.KeyAlloc, func() error {
 		_, err := unix.AddKey("user", "quixote", []byte("x"), unix.KEY_SPEC_PROCESS_KEYRING)
 		return err
@@ -405,10 +409,6 @@ var hookDeeds = []deed{
 		return nil
 	}, func(c tsem.Cell) bool {
 		return c.(*tsem.QuotactlCell).Cmds == 0x800001 && string(c.(*tsem.QuotactlCell).FSType) == "(null)"
-	}},
-	{tsem.FileReceive, receiving, func(c tsem.Cell) bool {
-		f := c.(*tsem.FileCell).File
-		return ends(f.Path.Pathname, "/received") && f.Flags == unix.O_RDWR|0x8000 && f.Path.Created
 	}},
 	{tsem.KernelModuleRequest, func() error { unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 200); return nil }, func(c tsem.Cell) bool {
 		return string(c.(*tsem.ModuleRequestCell).Name) == "net-pf-2-proto-200-type-1"

@@ -84,6 +84,19 @@ const (
 	callSyslog
 	callSettimeofday
 	callClockSettime
+	callPidfdGetfd
+	callSocketcall
+	callShmget
+	callShmat
+	callShmctl
+	callSemget
+	callSemctl
+	callSemop
+	callMsgget
+	callMsgctl
+	callMsgsnd
+	callMsgrcv
+	callIPC
 	callKinds
 )
 
@@ -151,7 +164,19 @@ var toldCalls = map[string]told{
 	"setsockopt": tell(callSetsockopt, tsem.SocketSetsockopt), "shutdown": tell(callShutdown, tsem.SocketShutdown),
 	"sendto": tell(callSendto, tsem.SocketSendmsg, tsem.UnixMaySend, tsem.NetlinkSend), "sendmsg": tell(callSendmsg, tsem.SocketSendmsg, tsem.UnixMaySend, tsem.NetlinkSend),
 	"sendmmsg": tell(callSendmmsg, tsem.SocketSendmsg, tsem.UnixMaySend, tsem.NetlinkSend), "recvfrom": tell(callRecvfrom, tsem.SocketRecvmsg),
-	"recvmsg": tell(callRecvmsg, tsem.SocketRecvmsg), "recvmmsg": tell(callRecvmmsg, tsem.SocketRecvmsg), "recvmmsg_time64": tell(callRecvmmsg, tsem.SocketRecvmsg),
+	"recvmsg": tell(callRecvmsg, tsem.SocketRecvmsg, tsem.FileReceive), "recvmmsg": tell(callRecvmmsg, tsem.SocketRecvmsg, tsem.FileReceive),
+	"recvmmsg_time64": tell(callRecvmmsg, tsem.SocketRecvmsg, tsem.FileReceive),
+	"pidfd_getfd":     tell(callPidfdGetfd, tsem.PtraceAccessCheck, tsem.FileReceive),
+	"socketcall":      tell(callSocketcall),
+
+	"shmget": tellEarly(callShmget, tsem.ShmAssociate, tsem.IPCPermission), "shmat": tell(callShmat, tsem.ShmShmat, tsem.IPCPermission),
+	"shmctl": tellEarly(callShmctl, tsem.ShmShmctl, tsem.IPCPermission),
+	"semget": tellEarly(callSemget, tsem.SemAssociate, tsem.IPCPermission), "semctl": tellEarly(callSemctl, tsem.SemSemctl, tsem.IPCPermission),
+	"semop": tell(callSemop, tsem.SemSemop, tsem.IPCPermission), "semtimedop": tell(callSemop, tsem.SemSemop, tsem.IPCPermission),
+	"semtimedop_time64": tell(callSemop, tsem.SemSemop, tsem.IPCPermission),
+	"msgget":            tellEarly(callMsgget, tsem.MsgQueueAssociate, tsem.IPCPermission), "msgctl": tellEarly(callMsgctl, tsem.MsgQueueMsgctl, tsem.IPCPermission),
+	"msgsnd": tell(callMsgsnd, tsem.MsgQueueMsgsnd, tsem.IPCPermission), "msgrcv": tell(callMsgrcv, tsem.MsgQueueMsgrcv, tsem.IPCPermission),
+	"ipc": tellEarly(callIPC),
 
 	"kill": tell(callKill, tsem.TaskKill), "tkill": tell(callKill, tsem.TaskKill), "tgkill": tell(callTgkill, tsem.TaskKill),
 	"rt_sigqueueinfo": tell(callKill, tsem.TaskKill), "rt_tgsigqueueinfo": tell(callTgkill, tsem.TaskKill),
@@ -163,7 +188,7 @@ var toldCalls = map[string]told{
 	"sched_getscheduler": tell(callGetscheduler, tsem.TaskGetscheduler), "sched_getparam": tell(callGetscheduler, tsem.TaskGetscheduler),
 	"sched_getattr": tell(callGetscheduler, tsem.TaskGetscheduler), "sched_getaffinity": tell(callGetscheduler, tsem.TaskGetscheduler),
 	"sched_rr_get_interval": tell(callGetscheduler, tsem.TaskGetscheduler), "sched_rr_get_interval_time64": tell(callGetscheduler, tsem.TaskGetscheduler),
-	"setrlimit": tell(callSetrlimit, tsem.TaskSetrlimit), "prlimit64": tell(callPrlimit, tsem.TaskSetrlimit),
+	"setrlimit": tell(callSetrlimit, tsem.TaskSetrlimit), "prlimit64": tell(callPrlimit, tsem.TaskPrlimit, tsem.TaskSetrlimit),
 	"ptrace": tell(callPtrace, tsem.PtraceTraceme, tsem.PtraceAccessCheck),
 
 	"mount": tellEarly(callMount, tsem.SBMount, tsem.SBRemount), "umount": tellEarly(callUmount, tsem.SBUmount), "umount2": tellEarly(callUmount, tsem.SBUmount),
@@ -176,7 +201,8 @@ var toldCalls = map[string]told{
 // lasting tells of calls that are looked at whatever the model: what they make is
 // known from then on.
 var lasting = map[callKind]bool{
-	callSocket: true, callSocketpair: true, callMkdir: true, callMknod: true,
+	callSocket: true, callSocketpair: true, callSocketcall: true, callMkdir: true, callMknod: true,
+	callShmget: true, callSemget: true, callMsgget: true, callIPC: true,
 }
 
 // How a call is to be taken.

@@ -79,15 +79,36 @@ struct mnt_namespace {
 	struct ns_common ns;
 	u64 seq; // before
 };
-struct pid_namespace { struct ns_common ns; };
-struct nsproxy { struct mnt_namespace *mnt_ns; };
+struct xarray { void *xa_head; };
+struct xa_node {
+	u8 shift;
+	void *slots[64];
+};
+struct idr { struct xarray idr_rt; };
+struct pid_namespace {
+	struct idr idr;
+	struct ns_common ns;
+};
+struct ipc_ids {
+	u16 seq;
+	struct idr ipcs_idr;
+	s32 last_idx;
+};
+struct ipc_namespace { struct ipc_ids ids[3]; };
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+	struct ipc_namespace *ipc_ns;
+};
 
+struct hlist_node { struct hlist_node *next; };
+struct hlist_head { struct hlist_node *first; };
 struct upid {
 	s32 nr;
 	struct pid_namespace *ns;
 };
 struct pid {
 	u32 level;
+	struct hlist_head tasks[1];
 	struct upid numbers[1];
 };
 
@@ -128,12 +149,14 @@ struct task_struct {
 	u32 flags;
 	s32 exit_state;
 	char comm[16];
-	const struct cred *cred;
+	s32 static_prio;
+	const struct cred *cred, *real_cred;
 	struct task_struct *group_leader, *real_parent;
 	struct mm_struct *mm;
 	struct nsproxy *nsproxy;
 	struct fs_struct *fs;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[1];
 };
 
 struct file_system_type { const char *name; };
@@ -267,6 +290,8 @@ struct netlink_skb_parms {
 struct sk_buff { char cb[48]; };
 
 struct kern_ipc_perm {
+	s32 id;
+	unsigned long seq;
 	kuid_t uid, cuid;
 	kgid_t gid, cgid;
 	umode_t mode;

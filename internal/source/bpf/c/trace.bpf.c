@@ -9,6 +9,7 @@
 
 #include "names.h"
 #include "look.h"
+#include "find.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -245,6 +246,8 @@ __noinline int part_creds(struct scratch *s, u64 cred)
 
 static __always_inline struct scratch *start(u32 type)
 {
+	if (!wanted[type & 255])
+		return NULL;
 	struct state *st = state_of(bpf_get_current_task_btf());
 	return st ? begin(st, type) : NULL;
 }
@@ -1177,11 +1180,9 @@ __noinline int tell_sendmsg(struct act *a)
 	return message(a, EVENT_socket_sendmsg, h.name, h.size);
 }
 
-__noinline int tell_recvmsg(struct act *a) { return a ? message(a, EVENT_socket_recvmsg, 0, 0) : 0; }
 
 struct many {
 	struct act *a;
-	u32 type;
 };
 
 static long one_message(u32 i, struct many *m)
@@ -1190,25 +1191,156 @@ static long one_message(u32 i, struct many *m)
 	struct act *a = m->a;
 	if (i >= a->result)
 		return 1;
-	if (m->type == EVENT_socket_sendmsg)
-		header_of(a, a->arg[1] + i * (a->compat ? 32 : 64), &h);
-	message(a, m->type, h.name, h.size);
+	header_of(a, a->arg[1] + i * (a->compat ? 32 : 64), &h);
+	message(a, EVENT_socket_sendmsg, h.name, h.size);
 	return 0;
 }
 
 __noinline int tell_sendmmsg(struct act *a)
 {
-	struct many m = {.a = a, .type = EVENT_socket_sendmsg};
+	struct many m = {.a = a};
 	if (a)
 		bpf_loop(1024, one_message, &m, 0);
 	return 0;
 }
 
-__noinline int tell_recvmmsg(struct act *a)
+// received tells that the task has got a file.
+static __always_inline void received(s32 fd)
 {
-	struct many m = {.a = a, .type = EVENT_socket_recvmsg};
-	if (a)
-		bpf_loop(1024, one_message, &m, 0);
+	struct file *f = descriptor(fd);
+	struct scratch *s = f ? start(EVENT_file_receive) : NULL;
+	if (!s)
+		return;
+	part_file(s, (u64)f);
+	finish(s);
+}
+
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
+#define SCM_MAX_FD 253
+
+// What is told of messages that have come: each, and the files in it.
+struct arrivals {
+	u64 next;      // the head of the next message
+	u64 at, end;   // in what comes with the last one
+	u64 fds;       // the next descriptor
+	u32 left;      // messages
+	u32 passed;    // descriptors
+};
+
+struct arriving {
+	struct act *a;
+	struct arrivals m;
+};
+
+static __always_inline void one_arrival(struct act *a, struct arrivals *m)
+{
+	message(a, EVENT_socket_recvmsg, 0, 0);
+	m->left--;
+	if (a->compat) {
+		u32 two[2] = {};
+		bpf_probe_read_user(two, sizeof(two), (void *)(m->next + 16));
+		m->at = two[0];
+		m->end = m->at + two[1];
+		m->next += 32;
+	} else {
+		u64 two[2] = {};
+		bpf_probe_read_user(two, sizeof(two), (void *)(m->next + 32));
+		m->at = two[0];
+		m->end = m->at + two[1];
+		m->next += 64;
+	}
+	if (!m->at || !wanted[EVENT_file_receive])
+		m->end = m->at;
+}
+
+// arrive goes on by one message, one thing that comes with it, or one file.
+static long arrive(u32 i, struct arriving *v)
+{
+	struct act *a = v->a;
+	struct arrivals *m = &v->m;
+	u64 length = 0, head = a->compat ? 12 : 16, word = a->compat ? 4 : 8;
+	u32 kind[2] = {}, narrow = 0;
+	if (m->passed) {
+		s32 fd = -1;
+		bpf_probe_read_user(&fd, sizeof(fd), (void *)m->fds);
+		received(fd);
+		m->fds += sizeof(fd);
+		m->passed--;
+		return 0;
+	}
+	if (m->end - m->at < head || m->end < m->at) {
+		if (!m->left)
+			return 1;
+		one_arrival(a, m);
+		return 0;
+	}
+	if (a->compat) {
+		bpf_probe_read_user(&narrow, sizeof(narrow), (void *)m->at);
+		length = narrow;
+	} else {
+		bpf_probe_read_user(&length, sizeof(length), (void *)m->at);
+	}
+	bpf_probe_read_user(kind, sizeof(kind), (void *)(m->at + head - sizeof(kind)));
+	if (length < head || length > m->end - m->at) {
+		m->end = m->at;
+		return 0;
+	}
+	if (kind[0] == SOL_SOCKET && kind[1] == SCM_RIGHTS) {
+		u64 n = (length - head) / sizeof(s32);
+		m->fds = m->at + head;
+		m->passed = n > SCM_MAX_FD ? SCM_MAX_FD : n;
+	}
+	m->at += (length + word - 1) & ~(word - 1);
+	return 0;
+}
+
+static __always_inline int arrived(struct act *a, u32 n)
+{
+	struct arrivals first = {.next = a->arg[1], .left = n};
+	struct arriving v = {.a = a};
+	// Before Linux 6.7 the verifier takes what it knows of the first round for what
+	// holds in all of them. Of what is copied it knows nothing.
+	bpf_probe_read_kernel(&v.m, sizeof(v.m), &first);
+	bpf_loop(1 << 16, arrive, &v, 0);
+	return 0;
+}
+
+__noinline int tell_recvmsg(struct act *a) { return a ? arrived(a, 1) : 0; }
+__noinline int tell_recvmmsg(struct act *a) { return a ? arrived(a, a->result) : 0; }
+
+// unpack_sockets makes of the call that is all about sockets for 32-bit programs the
+// one that it stands for, whose arguments are in memory.
+__noinline int unpack_sockets(struct act *a)
+{
+	u32 v[6] = {}, words = 0;
+	if (!a)
+		return 0;
+	a->c.kind = CALL_NONE;
+	switch (a->arg[0]) {
+	case 1: a->c.kind = CALL_SOCKET; words = 3; break;
+	case 2: a->c.kind = CALL_BIND; words = 3; break;
+	case 3: a->c.kind = CALL_CONNECT; words = 3; break;
+	case 4: a->c.kind = CALL_LISTEN; words = 2; break;
+	case 5: a->c.kind = CALL_ACCEPT; words = 3; break;
+	case 6: a->c.kind = CALL_GETSOCKNAME; words = 3; break;
+	case 7: a->c.kind = CALL_GETPEERNAME; words = 3; break;
+	case 8: a->c.kind = CALL_SOCKETPAIR; words = 4; break;
+	case 9: a->c.kind = CALL_SENDTO; words = 4; break; // send
+	case 10: a->c.kind = CALL_RECVFROM; words = 4; break; // recv
+	case 11: a->c.kind = CALL_SENDTO; words = 6; break;
+	case 12: a->c.kind = CALL_RECVFROM; words = 6; break;
+	case 13: a->c.kind = CALL_SHUTDOWN; words = 2; break;
+	case 14: a->c.kind = CALL_SETSOCKOPT; words = 5; break;
+	case 16: a->c.kind = CALL_SENDMSG; words = 3; break;
+	case 17: a->c.kind = CALL_RECVMSG; words = 3; break;
+	case 18: a->c.kind = CALL_ACCEPT; words = 4; break;
+	case 19: a->c.kind = CALL_RECVMMSG; words = 5; break;
+	case 20: a->c.kind = CALL_SENDMMSG; words = 4; break;
+	}
+	bpf_probe_read_user(v, (words * 4) & 31, (void *)a->arg[1]);
+	for (u32 i = 0; i < 6; i++)
+		a->arg[i] = v[i];
 	return 0;
 }
 
@@ -1227,7 +1359,10 @@ __noinline int part_number(struct scratch *s, s32 pid)
 		put(s, own->ttd);
 		return 0;
 	}
-	n.pid = pid;
+	u64 other = numbered(pid);
+	if (other)
+		return part_other(s, other);
+	n.pid = pid; // it has ended meanwhile
 	u64 *ttd = bpf_map_lookup_elem(&leaders, &n);
 	put(s, ttd ? *ttd : NOTHING);
 	return 0;
@@ -1375,7 +1510,20 @@ __noinline int tell_setrlimit(struct act *a) { return a ? limited(0, a->arg[0], 
 
 __noinline int tell_prlimit(struct act *a)
 {
-	return a && a->arg[2] ? limited(a->arg[0], a->arg[1], a->arg[2], 0) : 0;
+	if (!a)
+		return 0;
+	const struct task_struct *own = bpf_get_current_task_btf();
+	struct task_struct *other = (void *)numbered(a->arg[0]);
+	if (other && (u64)other != bpf_get_current_task()) {
+		struct scratch *s = start(EVENT_task_prlimit);
+		if (s) {
+			part_creds(s, (u64)BPF_CORE_READ(own, cred));
+			part_creds(s, (u64)BPF_CORE_READ(other, real_cred));
+			put(s, (a->arg[3] ? 1 : 0) | (a->arg[2] ? 2 : 0));
+			finish(s);
+		}
+	}
+	return a->arg[2] ? limited(a->arg[0], a->arg[1], a->arg[2], 0) : 0;
 }
 
 __noinline int tell_ptrace(struct act *a)
@@ -1398,6 +1546,33 @@ __noinline int tell_ptrace(struct act *a)
 		return about_value(EVENT_ptrace_access_check, a->arg[1], 2 | 0x10); // with real credentials
 	return 0;
 }
+
+__noinline int into_task(u64 task, u32 mode)
+{
+	struct task_struct *t = (void *)task;
+	const struct task_struct *own = bpf_get_current_task_btf();
+	if (!t || BPF_CORE_READ(t, tgid) == own->tgid)
+		return 0;
+	struct scratch *s = start(EVENT_ptrace_access_check);
+	if (!s)
+		return 0;
+	part_other(s, task);
+	put(s, mode);
+	return finish(s);
+}
+
+#define ATTACH 0x12 // with real credentials
+
+__noinline int tell_pidfd_getfd(struct act *a)
+{
+	if (!a)
+		return 0;
+	into_task(of_pidfd(a->arg[0]), ATTACH);
+	received(a->result);
+	return 0;
+}
+
+#include "sysv.h"
 
 // Mounts.
 
@@ -1616,6 +1791,8 @@ __noinline int remember(void)
 // What is told when a call begins.
 static __always_inline int early(struct act *a)
 {
+	if (a->c.kind == CALL_IPC)
+		unpack_ipc(a);
 	switch (a->c.kind) {
 	case CALL_UNLINK: return tell_unlink(a);
 	case CALL_RMDIR: return tell_rmdir(a);
@@ -1628,6 +1805,12 @@ static __always_inline int early(struct act *a)
 	case CALL_UMOUNT: return tell_umount(a);
 	case CALL_PIVOT_ROOT: return tell_pivot_root(a);
 	case CALL_MOVE_MOUNT: return tell_move_mount(a);
+	case CALL_SHMGET: return tell_shmget(a);
+	case CALL_SHMCTL: return tell_shmctl(a);
+	case CALL_SEMGET: return tell_semget(a);
+	case CALL_SEMCTL: return tell_semctl(a);
+	case CALL_MSGGET: return tell_msgget(a);
+	case CALL_MSGCTL: return tell_msgctl(a);
 	}
 	return 0;
 }
@@ -1637,6 +1820,10 @@ static __always_inline int early(struct act *a)
 
 static __always_inline int late(struct act *a)
 {
+	if (a->c.kind == CALL_IPC)
+		unpack_ipc(a);
+	else if (a->c.kind == CALL_SOCKETCALL)
+		unpack_sockets(a);
 	switch (a->c.kind) {
 	TELL(OPEN, open);
 	TELL(OPENAT2, openat2);
@@ -1703,6 +1890,17 @@ static __always_inline int late(struct act *a)
 	TELL(SYSLOG, syslog);
 	TELL(SETTIMEOFDAY, settimeofday);
 	TELL(CLOCK_SETTIME, clock_settime);
+	TELL(PIDFD_GETFD, pidfd_getfd);
+	TELL(SHMGET, shmget);
+	TELL(SHMAT, shmat);
+	TELL(SHMCTL, shmctl);
+	TELL(SEMGET, semget);
+	TELL(SEMCTL, semctl);
+	TELL(SEMOP, semop);
+	TELL(MSGGET, msgget);
+	TELL(MSGCTL, msgctl);
+	TELL(MSGSND, msgsnd);
+	TELL(MSGRCV, msgrcv);
 	}
 	return 0;
 }
@@ -1802,7 +2000,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long result)
 	}
 	if (n >= CALLS_MAX)
 		result = (s32)result;
-	if (result < 0 && result >= -4095 && !(c->kind == CALL_CONNECT && result == -EINPROGRESS))
+	if (result < 0 && result >= -4095 && !((c->kind == CALL_CONNECT || c->kind == CALL_SOCKETCALL) && result == -EINPROGRESS))
 		return 0;
 	if (!me())
 		return 0;

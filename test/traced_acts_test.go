@@ -1,0 +1,297 @@
+// Copyright The quixote-export authors
+// SPDX-License-Identifier: Apache-2.0
+
+package test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"quixote-export/tsem"
+)
+
+// Commands and flags of System V that the standard library's packages leave out.
+const (
+	ipcCreate    = 0o1000
+	ipcExclusive = 0o2000
+	ipcRemove    = 0
+	ipcSet       = 1
+	ipcStat      = 2
+	ipcInfo      = 3
+	shmLock      = 11
+	shmUnlock    = 12
+	shmStat      = 13
+	shmInfo      = 14
+	shmStatAny   = 15
+	shmReadOnly  = 0o10000
+	msgExcept    = 0o20000
+)
+
+// sequence makes system calls one behind the other; the first that fails ends it.
+type sequence struct{ err error }
+
+func (c *sequence) call(number uintptr, args ...uintptr) uintptr {
+	if c.err != nil {
+		return 0
+	}
+	var a [6]uintptr
+	copy(a[:], args)
+	r, _, errno := unix.Syscall6(number, a[0], a[1], a[2], a[3], a[4], a[5])
+	if errno != 0 {
+		c.err = fmt.Errorf("call %d: %w", number, errno)
+	}
+	return r
+}
+
+// sysv makes an act of calls. The key is of the actor alone.
+func sysv(do func(c *sequence, key uintptr, b []byte)) func(string, int) error {
+	return func(string, int) error {
+		var c sequence
+		do(&c, uintptr(os.Getpid())<<8|7, make([]byte, 4096))
+		return c.err
+	}
+}
+
+// ofTypes wants events of some types, whatever is in them.
+func ofTypes(types ...tsem.Type) func(*scene) []record {
+	return func(*scene) (all []record) {
+		for _, t := range types {
+			all = append(all, record{kind: t})
+		}
+		return all
+	}
+}
+
+// sleeper starts a program that waits for its end.
+func sleeper(string) (int, error) {
+	p, err := os.StartProcess("/bin/sleep", []string{"sleep", "1000"}, &os.ProcAttr{Files: []*os.File{os.Stdin}})
+	if err != nil {
+		return -1, err
+	}
+	return p.Pid, nil
+}
+
+// onChild makes an act of calls about that.
+func onChild(do func(c *sequence, pid uintptr)) func(string, int) error {
+	return func(_ string, pid int) error {
+		var c sequence
+		do(&c, uintptr(pid))
+		_, err := unix.Wait4(pid, nil, 0, nil)
+		return errors.Join(c.err, err)
+	}
+}
+
+// passed sends a file to itself in a message, and gets it by a pidfd before.
+func passed(dir string, _ int) error {
+	f, err := unix.Open(dir+"/f", unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	own, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.PidfdGetfd(own, f, 0); err != nil {
+		return err
+	}
+	if err := unix.Sendmsg(fds[0], []byte("x"), unix.UnixRights(f, f), nil, 0); err != nil {
+		return err
+	}
+	rest := make([]byte, unix.CmsgSpace(2*4))
+	_, _, _, _, err = unix.Recvmsg(fds[1], make([]byte, 1), rest, 0)
+	return err
+}
+
+// tracedActs are told by the tracepoints as they are told when each call is
+// stopped.
+var tracedActs = []act{
+	{name: "shared memory", want: ofTypes(tsem.ShmShmat, tsem.ShmShmctl, tsem.IPCPermission), do: sysv(func(c *sequence, _ uintptr, b []byte) {
+		id := c.call(unix.SYS_SHMGET, 0, 4096, 0o640)
+		buf := addr(b)
+		for _, flags := range []uintptr{0, shmReadOnly} {
+			c.call(unix.SYS_SHMDT, c.call(unix.SYS_SHMAT, id, 0, flags))
+		}
+		for _, cmd := range []uintptr{ipcStat, shmLock, shmUnlock, ipcInfo, shmInfo} {
+			c.call(unix.SYS_SHMCTL, id, cmd, buf)
+		}
+		c.call(unix.SYS_SHMCTL, id&0x7fff, shmStat, buf)
+		c.call(unix.SYS_SHMCTL, id&0x7fff, shmStatAny, buf)
+		c.call(unix.SYS_SHMCTL, id, ipcStat, buf)
+		b[4] = 7 // its owner
+		c.call(unix.SYS_SHMCTL, id, ipcSet, buf)
+		c.call(unix.SYS_SHMCTL, id, ipcRemove)
+	})},
+	{name: "shared memory by its key", want: ofTypes(tsem.ShmAssociate, tsem.ShmShmctl, tsem.IPCPermission), do: sysv(func(c *sequence, key uintptr, _ []byte) {
+		id := c.call(unix.SYS_SHMGET, key, 4096, ipcCreate|ipcExclusive|0o640)
+		c.call(unix.SYS_SHMGET, key, 0, 0o400)
+		c.call(unix.SYS_SHMGET, key, 4096, ipcCreate|0o600)
+		c.call(unix.SYS_SHMCTL, id, ipcRemove)
+		id = c.call(unix.SYS_SHMGET, key, 4096, ipcCreate|0o600) // again, in the same place
+		c.call(unix.SYS_SHMCTL, id, ipcRemove)
+	})},
+	{name: "semaphores", want: ofTypes(tsem.SemSemop, tsem.SemSemctl, tsem.IPCPermission), do: sysv(func(c *sequence, _ uintptr, b []byte) {
+		const getPID, setAll, semStat, semStatAny = 11, 17, 18, 20
+		id := c.call(unix.SYS_SEMGET, 0, 3, 0o600)
+		raise, wait := [6]byte{0: 1, 2: 1}, [6]byte{} // of the second by one; for the first to be 0
+		c.call(unix.SYS_SEMOP, id, uintptr(unsafe.Pointer(&raise)), 1)
+		c.call(unix.SYS_SEMTIMEDOP, id, uintptr(unsafe.Pointer(&wait)), 1, 0)
+		for cmd := uintptr(getPID); cmd <= setAll; cmd++ {
+			arg := addr(b)
+			if cmd == 16 { // SETVAL
+				arg = 5
+			}
+			c.call(unix.SYS_SEMCTL, id, 1, cmd, arg)
+		}
+		for _, cmd := range []uintptr{semStat, semStatAny} {
+			c.call(unix.SYS_SEMCTL, id&0x7fff, 0, cmd, addr(b))
+		}
+		c.call(unix.SYS_SEMCTL, id, 0, ipcStat, addr(b))
+		c.call(unix.SYS_SEMCTL, id, 0, ipcSet, addr(b))
+		c.call(unix.SYS_SEMCTL, id, 0, ipcRemove)
+	})},
+	{name: "semaphores by their key", want: ofTypes(tsem.SemAssociate, tsem.IPCPermission), do: sysv(func(c *sequence, key uintptr, _ []byte) {
+		id := c.call(unix.SYS_SEMGET, key, 1, ipcCreate|0o640)
+		c.call(unix.SYS_SEMGET, key, 1, ipcCreate|0o640)
+		c.call(unix.SYS_SEMGET, key, 0, 0)
+		c.call(unix.SYS_SEMCTL, id, 0, ipcRemove)
+	})},
+	{name: "messages", want: ofTypes(tsem.MsgQueueMsgsnd, tsem.MsgQueueMsgrcv, tsem.MsgQueueMsgctl, tsem.IPCPermission), do: sysv(func(c *sequence, _ uintptr, b []byte) {
+		const msgStat, msgStatAny = 11, 13
+		id := c.call(unix.SYS_MSGGET, 0, 0o600)
+		b[0] = 9
+		message := addr(b)
+		for _, r := range []struct{ kind, flags uintptr }{{9, 0}, {0, 0}, {8, msgExcept}, {^uintptr(8), 0}} {
+			c.call(unix.SYS_MSGSND, id, message, 8, unix.O_NONBLOCK)
+			c.call(unix.SYS_MSGRCV, id, message, 8, r.kind, r.flags)
+		}
+		for _, cmd := range []uintptr{msgStat, msgStatAny} {
+			c.call(unix.SYS_MSGCTL, id&0x7fff, cmd, addr(b))
+		}
+		c.call(unix.SYS_MSGCTL, id, ipcStat, addr(b))
+		c.call(unix.SYS_MSGCTL, id, ipcSet, addr(b))
+		c.call(unix.SYS_MSGCTL, id, ipcRemove)
+	})},
+	{name: "messages by their key", want: ofTypes(tsem.MsgQueueAssociate, tsem.IPCPermission), do: sysv(func(c *sequence, key uintptr, _ []byte) {
+		id := c.call(unix.SYS_MSGGET, key, ipcCreate|0o640)
+		c.call(unix.SYS_MSGGET, key, 0o200)
+		c.call(unix.SYS_MSGCTL, id, ipcRemove)
+	})},
+	{name: "limits of others", want: ofTypes(tsem.TaskPrlimit, tsem.TaskSetrlimit), before: sleeper, do: onChild(func(c *sequence, pid uintptr) {
+		var old unix.Rlimit
+		limit := unix.Rlimit{Cur: 3, Max: 5}
+		c.call(unix.SYS_PRLIMIT64, pid, unix.RLIMIT_CORE, 0, uintptr(unsafe.Pointer(&old)))
+		c.call(unix.SYS_PRLIMIT64, pid, unix.RLIMIT_CORE, uintptr(unsafe.Pointer(&limit)), 0)
+		c.call(unix.SYS_PRLIMIT64, pid, unix.RLIMIT_CORE, uintptr(unsafe.Pointer(&limit)), uintptr(unsafe.Pointer(&old)))
+		c.call(unix.SYS_PRLIMIT64, uintptr(unix.Gettid()), unix.RLIMIT_CORE, 0, uintptr(unsafe.Pointer(&old)))
+		c.call(unix.SYS_PRLIMIT64, 1, unix.RLIMIT_CORE, 0, uintptr(unsafe.Pointer(&old)))
+		c.call(unix.SYS_KILL, pid, uintptr(unix.SIGKILL))
+	})},
+	{name: "a file of another", want: ofTypes(tsem.PtraceAccessCheck, tsem.FileReceive), before: sleeper, do: onChild(func(c *sequence, pid uintptr) {
+		fd := c.call(unix.SYS_PIDFD_OPEN, pid, 0)
+		c.call(unix.SYS_PIDFD_GETFD, fd, 0)
+		c.call(unix.SYS_KILL, pid, uintptr(unix.SIGKILL))
+	})},
+	{name: "a thread that is not the first", want: ofTypes(tsem.TaskGetscheduler), do: func(string, int) error {
+		var c sequence
+		c.call(unix.SYS_SCHED_GETSCHEDULER, uintptr(unix.Gettid()))
+		c.call(unix.SYS_SCHED_GETSCHEDULER, uintptr(os.Getpid()))
+		return c.err
+	}},
+}
+
+// passedActs are told by the tracepoints alone.
+var passedActs = []act{
+	{name: "files in a message", prepare: withFile, do: passed, want: ofTypes(tsem.FileReceive, tsem.FileReceive, tsem.FileReceive)},
+}
+
+// toldOf runs a table of acts and gives the records of each act.
+func toldOf(t *testing.T, table, source string, keep func(*tsem.Event) bool) (told [][]string) {
+	t.Helper()
+	dir := openDir(t)
+	acts := tables()[table]
+	for i, a := range acts {
+		s := &scene{t: t, dir: filepath.Join(dir, fmt.Sprint(i))}
+		if err := os.Mkdir(s.dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if a.prepare != nil {
+			a.prepare(s)
+		}
+	}
+	st := run(t, options{dir: dir, flags: []string{"--source", source}}, anActor(t, table, dir)...)
+	for i, line := range strings.Split(strings.TrimSpace(st.stdout), "\n") {
+		if _, result, _ := strings.Cut(line, " "); result != "0" {
+			t.Fatalf("%s: %s has ended with %s", source, acts[i].name, result)
+		}
+	}
+	for i := range acts {
+		var lines []string
+		for _, e := range st.by(fmt.Sprintf("act-%d", i)) {
+			if e.Type == tsem.TaskPrctl || !keep(e) {
+				continue
+			}
+			// Whose thread it is is up to the runtime.
+			e.Context, e.Number, e.PID, e.TS, e.TNum, e.PTTD, e.PTaskID = 0, 0, 0, 0, 0, 0, nil
+			line := strings.ReplaceAll(string(e.AppendJSON(nil)), dir, "DIR")
+			lines = append(lines, uuid.ReplaceAllString(line, noUUID))
+		}
+		told = append(told, lines)
+	}
+	return told
+}
+
+// The objects that calls name by a number are found in the kernel, and told of as
+// when each call is stopped.
+func TestTracepointsFindObjects(t *testing.T) {
+	needTrace(t)
+	needSeccomp(t)
+	t.Parallel()
+	keep := func(e *tsem.Event) bool { return e.Type != tsem.MmapFile && e.Type != tsem.FileOpen } // the runtime's
+	want, got := toldOf(t, "traced", "seccomp", keep), toldOf(t, "traced", "trace", keep)
+	for i, a := range tracedActs {
+		t.Run(a.name, func(t *testing.T) {
+			for k := range max(len(want[i]), len(got[i])) {
+				w, g := "nothing", "nothing"
+				if k < len(want[i]) {
+					w = want[i][k]
+				}
+				if k < len(got[i]) {
+					g = got[i][k]
+				}
+				if w != g {
+					t.Errorf("record %d\ngot  %s\nwant %s", k+1, g, w)
+				}
+			}
+			for _, r := range a.want(nil) {
+				if !strings.Contains(strings.Join(got[i], "\n"), fmt.Sprintf("%q", r.kind)) {
+					t.Errorf("no %s", r.kind)
+				}
+			}
+		})
+	}
+}
+
+// A file that comes in a message is told of like one that comes in another way.
+func TestTracepointsTellFilesInMessages(t *testing.T) {
+	needTrace(t)
+	t.Parallel()
+	got := toldOf(t, "passed", "trace", func(e *tsem.Event) bool { return e.Type == tsem.FileReceive })[0]
+	if len(got) != 3 || got[0] != got[1] || got[1] != got[2] {
+		t.Errorf("got %s", strings.Join(got, "\n"))
+	}
+	if len(got) > 0 && (!strings.Contains(got[0], "DIR/0/f") || !strings.Contains(got[0], fmt.Sprint(syscall.O_RDONLY|largeFile))) {
+		t.Errorf("got %s", got[0])
+	}
+}
