@@ -91,7 +91,7 @@ func (p *Place) file(name string) string { return filepath.Join(p.State, name) }
 
 // programsHash tells the programs of one version from those of another.
 func programsHash() string {
-	sum := sha256.Sum256(slices.Concat(object, traceObject))
+	sum := sha256.Sum256(slices.Concat(hooksObject, traceObject, oldHooksObject, oldTraceObject))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -269,8 +269,11 @@ func (p *Place) About() (*About, error) {
 
 // open gives a reader what it needs of the programs that are installed.
 func (p *Place) open(about *About) (*loaded, error) {
-	o := loadOptions{trace: about.Trace}
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(o.object()))
+	object := hooksObject // its variables are where those of any other are
+	if about.Trace {
+		object = traceObject
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the BPF programs: %w", err)
 	}

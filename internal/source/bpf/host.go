@@ -60,6 +60,7 @@ type Host struct {
 	kept     time.Time // when it was last written down how to go on
 	wrote    time.Duration
 	fresh    bool // something has come since
+	came     bool // in this round
 	buf      []byte
 	adjusted time.Time
 	partial  bool // the model keeps some events of a type only
@@ -244,6 +245,7 @@ func (h *Host) read(target uint64) error {
 		if time.Since(h.adjusted) > time.Second {
 			h.adjust()
 		}
+		h.came = false
 		idle := h.drain()
 		if h.aborted.Load() {
 			return nil
@@ -256,7 +258,7 @@ func (h *Host) read(target uint64) error {
 			h.tellLost(^uint64(0))
 			h.trim()
 		}
-		if idle || over || h.events.held() > h.events.size/holdAtMost || time.Since(h.kept) > max(keepEvery, 50*h.wrote) {
+		if idle && !h.came || over || h.events.held() > h.events.size/holdAtMost || time.Since(h.kept) > max(keepEvery, 50*h.wrote) {
 			if err := h.keep(); err != nil {
 				return err
 			}
@@ -271,7 +273,7 @@ func (h *Host) read(target uint64) error {
 		default:
 		}
 		if idle {
-			if err := h.events.wait(beat); err != nil {
+			if err := h.events.wait(h.came); err != nil {
 				return fmt.Errorf("cannot read the BPF ring: %w", err)
 			}
 		}
@@ -291,7 +293,7 @@ func (h *Host) drain() (idle bool) {
 			h.readNotes()
 			return true
 		}
-		h.fresh = true
+		h.fresh, h.came = true, true
 		h.readNotes()
 		h.take(sample, at)
 		if h.aborted.Load() {

@@ -20,11 +20,18 @@ import (
 
 //go:generate go run gen_object.go
 
-//go:embed hooks.o
-var object []byte
-
-//go:embed trace.o
-var traceObject []byte
+// Compiled programs. Those of 6.1 are for kernels that cannot give an address a
+// type, before Linux 6.2: there a call reads each member of an object.
+var (
+	//go:embed hooks.o
+	hooksObject []byte
+	//go:embed trace.o
+	traceObject []byte
+	//go:embed hooks-6.1.o
+	oldHooksObject []byte
+	//go:embed trace-6.1.o
+	oldTraceObject []byte
+)
 
 // DefaultRing is the size in bytes of the ring for events.
 const DefaultRing = 16 << 20
@@ -75,7 +82,7 @@ func load(o loadOptions) (*loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the types of the kernel: %w", err)
 	}
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(o.object()))
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(o.object(types)))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the BPF programs: %w", err)
 	}
@@ -159,7 +166,9 @@ func (o *loadOptions) set(spec *ebpf.CollectionSpec) error {
 		}
 	}
 	_, opens := o.model.Of(tsem.FileOpen)
-	for name, value := range map[string]any{"want_hash": o.hash, "born": uint64(bootTime())} {
+	for name, value := range map[string]any{
+		"want_hash": o.hash, "born": uint64(bootTime()), "wake_every": spec.Maps["ring"].MaxEntries / wakeParts,
+	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("cannot set %s in the BPF programs: %w", name, err)
 		}
@@ -177,12 +186,18 @@ func (o *loadOptions) set(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
-// object is what the programs are in.
-func (o *loadOptions) object() []byte {
-	if o.trace {
+// object is what the programs are in, for a kernel with these types.
+func (o *loadOptions) object(types *btf.Spec) []byte {
+	_, err := types.AnyTypeByName("bpf_rdonly_cast")
+	switch {
+	case o.trace && err == nil:
 		return traceObject
+	case o.trace:
+		return oldTraceObject
+	case err == nil:
+		return hooksObject
 	}
-	return object
+	return oldHooksObject
 }
 
 // attach attaches the programs, those first that others rely on.

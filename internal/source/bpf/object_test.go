@@ -5,6 +5,8 @@ package bpf
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,7 +23,7 @@ import (
 
 func readObject(t *testing.T) *ebpf.CollectionSpec {
 	t.Helper()
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(hooksObject))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +68,27 @@ func TestObjectsCanBeMadeAgain(t *testing.T) {
 		}
 		if !bytes.Equal(fresh, kept) {
 			t.Errorf("the same compiler makes another %s of the sources", o.File())
+		}
+	}
+}
+
+// A reader takes the variables of a collector to be where they are in the objects
+// of newer kernels.
+func TestObjectsAgreeInTheirVariables(t *testing.T) {
+	for _, pair := range [][2][]byte{{hooksObject, oldHooksObject}, {traceObject, oldTraceObject}} {
+		var at [2]map[string]string
+		for i, object := range pair {
+			spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+			if err != nil {
+				t.Fatal(err)
+			}
+			at[i] = make(map[string]string)
+			for name, v := range spec.Variables {
+				at[i][name] = fmt.Sprint(v.SectionName, v.Offset, v.Size())
+			}
+		}
+		if !maps.Equal(at[0], at[1]) {
+			t.Errorf("variables are in different places:\n%v\n%v", at[0], at[1])
 		}
 	}
 }

@@ -30,7 +30,7 @@ func Probe() error {
 	if _, err := os.Stat(typesFile); err != nil {
 		return fmt.Errorf("the kernel does not tell its types: there is no %s (a kernel with CONFIG_DEBUG_INFO_BTF is needed)", typesFile)
 	}
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(hooksObject))
 	if err != nil {
 		return fmt.Errorf("cannot read the BPF programs: %w", err)
 	}

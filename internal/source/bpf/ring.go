@@ -6,6 +6,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,8 @@ type ring struct {
 	fd     int
 	size   uint64
 	at     uint64 // of the next sample
+	poll   int    // epoll descriptor to wait with, -1 until it is needed
+	pause  time.Duration
 }
 
 // Bits of the length that begins each sample in a ring, and the size of what
@@ -39,7 +42,7 @@ func newRing(m *ebpf.Map) (*ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the BPF ring: %w", err)
 	}
-	r := &ring{memory: memory, fd: m.FD(), size: uint64(size)}
+	r := &ring{memory: memory, fd: m.FD(), size: uint64(size), poll: -1, pause: pauseBusy}
 	r.at = atomic.LoadUint64(memory.Consumed)
 	return r, nil
 }
@@ -73,15 +76,46 @@ func (r *ring) held() uint64 { return r.produced() - atomic.LoadUint64(r.memory.
 // release gives up everything before a position.
 func (r *ring) release(at uint64) { atomic.StoreUint64(r.memory.Consumed, at) }
 
-// wait waits until something is written, or for some time. The kernel tells of
-// it only if all that was written before is released.
-func (r *ring) wait(d time.Duration) error {
-	fds := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}}
-	_, err := unix.Poll(fds, int(d/time.Millisecond))
-	if errors.Is(err, unix.EINTR) {
-		return nil
+// Readers look by themselves whether there is something: to be woken by each event
+// would cost the task that makes it more than all the rest. While things come they
+// look often enough for a batch to be small; the kernel wakes them while the ring
+// fills, and at the end.
+const (
+	pauseBusy = 5 * time.Millisecond
+	pauseIdle = 100 * time.Millisecond
+	wakeParts = 16 // of the ring: with each that fills
+)
+
+// wait waits for some time, or until the kernel says that it is time to read. came
+// tells whether something has been read since it waited last.
+func (r *ring) wait(came bool) error {
+	r.pause = min(2*r.pause, pauseIdle)
+	if came {
+		r.pause = pauseBusy
 	}
-	return err
+	// That there is something to read wakes nobody: the edge, which the kernel
+	// makes on purpose, does.
+	if r.poll < 0 {
+		fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			return os.NewSyscallError("epoll_create1", err)
+		}
+		r.poll = fd
+		if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, r.fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}); err != nil {
+			return os.NewSyscallError("epoll_ctl", err)
+		}
+	}
+	var e [1]unix.EpollEvent
+	_, err := unix.EpollWait(r.poll, e[:], int(r.pause/time.Millisecond))
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return os.NewSyscallError("epoll_wait", err)
+	}
+	return nil
 }
 
-func (r *ring) close() { r.memory.Close() }
+func (r *ring) close() {
+	r.memory.Close()
+	if r.poll >= 0 {
+		unix.Close(r.poll)
+	}
+}

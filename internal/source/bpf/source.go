@@ -13,16 +13,13 @@ package bpf
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"quixote-export/internal/ledger"
@@ -61,10 +58,11 @@ type Options struct {
 type Source struct {
 	opts    Options
 	kernel  *loaded
-	events  *ringbuf.Reader
-	notes   *ringbuf.Reader
+	events  *ring
+	notes   *ring
 	decoder *decoder
 	rec     *recorder.Recorder
+	ended   bool          // there was no task left at some time
 	first   int           // pidfd of the process that becomes the workload
 	done    chan struct{} // closed when no task of the context is left
 
@@ -72,7 +70,6 @@ type Source struct {
 	closed  bool
 
 	conditional bool // the model keeps some events of a type only
-	entry, note ringbuf.Record
 	losses      tally
 	adjusted    time.Time // when the wall clock was looked at
 
@@ -126,13 +123,12 @@ func (o *Options) load() loadOptions {
 
 // open makes the readers of the rings.
 func (s *Source) open() (err error) {
-	if s.events, err = ringbuf.NewReader(s.kernel.maps["ring"]); err != nil {
-		return fmt.Errorf("cannot read the BPF ring: %w", err)
+	if s.events, err = newRing(s.kernel.maps["ring"]); err != nil {
+		return err
 	}
-	if s.notes, err = ringbuf.NewReader(s.kernel.maps["notes"]); err != nil {
-		return fmt.Errorf("cannot read the BPF ring: %w", err)
+	if s.notes, err = newRing(s.kernel.maps["notes"]); err != nil {
+		return err
 	}
-	s.notes.SetDeadline(time.Unix(1, 0)) // what is there is read, nothing waited for
 	files := newDigests(s.opts.Algorithm, s.opts.DigestLimit)
 	var home uint32
 	s.kernel.variable("home_mounts", &home)
@@ -153,23 +149,14 @@ func (s *Source) adjust() {
 	s.decoder.boot = time.Unix(0, bootTime())
 }
 
-// beat is how often it is looked whether something was lost that nothing
-// follows.
-const beat = 100 * time.Millisecond
-
 // run reads until no task is left.
 func (s *Source) run() {
 	defer close(s.done)
 	begun := false
 	for {
-		s.events.SetDeadline(time.Now().Add(beat))
-		ended, err := s.drain()
-		if err != nil {
-			s.rec.End(fmt.Errorf("cannot read the BPF ring: %w", err))
-			return
-		}
+		came, more := s.drain()
 		live := s.kernel.number("live")
-		begun = begun || live > 0 || ended
+		begun = begun || live > 0 || s.ended
 		// A runtime can still start something, when a hook of it has ended.
 		if live == 0 && (begun && !s.opts.Container || s.gone()) {
 			break
@@ -177,16 +164,19 @@ func (s *Source) run() {
 		if time.Since(s.adjusted) > time.Second {
 			s.adjust()
 		}
+		if more {
+			continue
+		}
+		if err := s.events.wait(came); err != nil {
+			s.rec.End(fmt.Errorf("cannot read the BPF ring: %w", err))
+			return
+		}
 	}
 	s.kernel.release()
 	// What was written until then comes before the end.
-	s.events.SetDeadline(time.Unix(1, 0))
-	for s.events.AvailableBytes() > 0 {
-		if _, err := s.drain(); err != nil {
-			break
-		}
+	for more := true; more; {
+		_, more = s.drain()
 	}
-	s.tellLost(^uint64(0))
 	s.rec.End(io.EOF)
 	s.close()
 }
@@ -198,37 +188,51 @@ func (s *Source) gone() bool {
 	return n > 0 && err == nil
 }
 
-// drain waits for events and reads all there are. ended tells that there was no
-// task left at some time.
-func (s *Source) drain() (ended bool, err error) {
-	for {
-		err := s.events.ReadInto(&s.entry)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+// drain reads what there is, but not for ever. came tells that it was something,
+// more that it is not all.
+func (s *Source) drain() (came, more bool) {
+	for range atOnce {
+		sample, _, ok := s.events.next()
+		if !ok {
+			s.release()
 			s.tellLost(^uint64(0))
-			return ended, nil
+			return came, false
 		}
-		if err != nil {
-			return ended, err
-		}
-		for s.notes.AvailableBytes() > 0 {
-			if s.notes.ReadInto(&s.note) == nil {
-				if s.tap != nil {
-					s.tap(s.note.RawSample, true)
-				}
-				s.decoder.note(s.note.RawSample)
-			}
-		}
-		if s.decoder.note(s.entry.RawSample) {
-			ended = true
-			return ended, nil
+		came = true
+		s.readNotes()
+		if s.decoder.note(sample) {
+			s.ended = true
+			continue
 		}
 		if s.tap != nil {
-			s.tap(s.entry.RawSample, false)
+			s.tap(sample, false)
 		}
-		s.record(s.entry.RawSample)
-		if s.entry.Remaining == 0 {
-			return ended, nil
+		s.record(sample)
+		if s.events.held() > s.events.size/releaseAt {
+			s.release()
 		}
+	}
+	return came, true
+}
+
+// releaseAt is the part of the ring that is held while it is read.
+const releaseAt = 32
+
+func (s *Source) release() {
+	s.events.release(s.events.at)
+	s.notes.release(s.notes.at)
+}
+
+func (s *Source) readNotes() {
+	for {
+		note, _, ok := s.notes.next()
+		if !ok {
+			return
+		}
+		if s.tap != nil {
+			s.tap(note, true)
+		}
+		s.decoder.note(note)
 	}
 }
 
@@ -255,11 +259,10 @@ func (s *Source) tellLost(n uint64) { s.losses.tell(s.kernel.lost(), n, !s.condi
 
 // close gives up what is in the kernel.
 func (s *Source) close() {
-	if s.events != nil {
-		s.events.Close()
-	}
-	if s.notes != nil {
-		s.notes.Close()
+	for _, r := range []*ring{s.events, s.notes} {
+		if r != nil {
+			r.close()
+		}
 	}
 	if s.decoder != nil {
 		s.decoder.digests.close()

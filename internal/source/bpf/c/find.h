@@ -19,7 +19,7 @@ __noinline u64 entry_of(u64 head, u32 index)
 		if ((entry & 3) != 2 || entry < 4096)
 			break;
 		struct xa_node *n = (void *)(entry - 2);
-		u32 at = index >> (BPF_CORE_READ(n, shift) & 31);
+		u32 at = index >> (READ(n, shift) & 31);
 		if (top && at > mask)
 			return 0;
 		top = 0;
@@ -48,10 +48,10 @@ __noinline u64 numbered(s32 number)
 	struct task_struct *t = bpf_get_current_task_btf();
 	if (!number)
 		return bpf_get_current_task();
-	struct pid *own = BPF_CORE_READ(t, thread_pid);
+	struct pid *own = READ(t, thread_pid);
 	struct upid *last = (void *)own + bpf_core_field_offset(struct pid, numbers) +
-			    BPF_CORE_READ(own, level) * bpf_core_type_size(struct upid);
-	return (u64)of_pid((void *)entry_of((u64)BPF_CORE_READ(last, ns, idr.idr_rt.xa_head), number));
+			    READ(own, level) * bpf_core_type_size(struct upid);
+	return (u64)of_pid((void *)entry_of((u64)READ(last, ns, idr.idr_rt.xa_head), number));
 }
 
 #define PID_FS_MAGIC 0x50494446 // since Linux 6.9
@@ -60,12 +60,12 @@ __noinline u64 numbered(s32 number)
 __noinline u64 of_pidfd(s32 fd)
 {
 	struct file *f = descriptor(fd);
-	struct inode *i = BPF_CORE_READ(f, f_inode);
+	struct inode *i = READ(f, f_inode);
 	if (!f)
 		return 0;
-	if (BPF_CORE_READ(i, i_sb, s_magic) == PID_FS_MAGIC)
-		return (u64)of_pid(BPF_CORE_READ(i, i_private));
-	return (u64)of_pid(BPF_CORE_READ(f, private_data));
+	if (READ(i, i_sb, s_magic) == PID_FS_MAGIC)
+		return (u64)of_pid(READ(i, i_private));
+	return (u64)of_pid(READ(f, private_data));
 }
 
 // part_other writes who another task is, by the first of its process.
@@ -73,7 +73,7 @@ __noinline int part_other(struct scratch *s, u64 task)
 {
 	if (!s)
 		return 0;
-	struct task_struct *t = (void *)task, *first = BPF_CORE_READ(t, group_leader);
+	struct task_struct *t = (void *)task, *first = READ(t, group_leader);
 	struct number n = number_of(first);
 	u64 *ttd = first ? bpf_map_lookup_elem(&leaders, &n) : NULL;
 	put(s, ttd ? *ttd : NOTHING);
@@ -90,7 +90,7 @@ __noinline u64 ids_of(u32 kind)
 	struct ipc_namespace *ns = NULL;
 	if (!bpf_core_field_exists(ns->ids)) // a kernel without them
 		return 0;
-	ns = BPF_CORE_READ(t, nsproxy, ipc_ns);
+	ns = READ(t, nsproxy, ipc_ns);
 	return ns ? (u64)ns + bpf_core_field_offset(struct ipc_namespace, ids) + (kind & 3) * bpf_core_type_size(struct ipc_ids) : 0;
 }
 
@@ -102,12 +102,12 @@ __noinline u64 ipc_object(u32 kind, s32 id)
 	if (!bpf_core_field_exists(ns->ids))
 		return 0;
 	struct ipc_ids *ids = (void *)ids_of(kind);
-	u64 head = (u64)BPF_CORE_READ(ids, ipcs_idr.idr_rt.xa_head);
+	u64 head = (u64)READ(ids, ipcs_idr.idr_rt.xa_head);
 	if (!ids || id < 0)
 		return 0;
 	for (u32 bits = 15; bits <= 24; bits += 9) {
 		struct kern_ipc_perm *p = (void *)entry_of(head, id & ((1 << bits) - 1));
-		if (p && BPF_CORE_READ(p, id) == id)
+		if (p && READ(p, id) == id)
 			return (u64)p;
 	}
 	return 0;

@@ -59,7 +59,7 @@ void BPF_PROG(bprm_committed_creds, struct linux_binprm *bprm)
 // that lies on another has that make something too.
 static __always_inline u64 making(struct state *st, struct inode *dir, struct dentry *dentry)
 {
-	u32 above = BPF_CORE_READ(dir, i_sb, s_magic) == OVERLAYFS_MAGIC;
+	u32 above = READ(dir, i_sb, s_magic) == OVERLAYFS_MAGIC;
 	u64 made = __sync_fetch_and_add(&files_made, 1) + 1;
 	if (above) {
 		st->above = (u64)dentry;
@@ -90,10 +90,10 @@ void BPF_PROG(d_instantiate, struct dentry *dentry)
 	} else {
 		return;
 	}
-	n.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	n.generation = BPF_CORE_READ(inode, i_generation);
-	n.ino = BPF_CORE_READ(inode, i_ino);
-	if (bpf_ringbuf_output(&notes, &n, sizeof(n), 0))
+	n.dev = READ(inode, i_sb, s_dev);
+	n.generation = READ(inode, i_generation);
+	n.ino = READ(inode, i_ino);
+	if (bpf_ringbuf_output(&notes, &n, sizeof(n), BPF_RB_NO_WAKEUP))
 		lose(LOST_NOTE);
 }
 
@@ -149,15 +149,15 @@ int BPF_PROG(file_open, struct file *file)
 {
 	struct state *st = me();
 	if (!st) {
-		if (host || !(BPF_CORE_READ(file, f_flags) & FMODE_EXEC))
+		if (host || !(READ(file, f_flags) & FMODE_EXEC))
 			return 0;
 		st = awaken(bpf_get_current_task_btf());
 		if (!st)
 			return 0;
-	} else if (contained && (BPF_CORE_READ(file, f_flags) & FMODE_EXEC)) {
+	} else if (contained && (READ(file, f_flags) & FMODE_EXEC)) {
 		enclose(bpf_get_current_task_btf());
 	}
-	if (no_opens || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
+	if (no_opens || (READ(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;
 	struct scratch *s = begin(st, EVENT_file_open);
 	if (!s)
@@ -197,8 +197,8 @@ int BPF_PROG(mmap_file, void *unused, unsigned long reqprot, unsigned long prot,
 	struct file *file = argument(ctx, 0);
 	if (!file && !(prot & PROT_EXEC))
 		return 0;
-	if (file && ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFREG ||
-		     !is_hashed(BPF_CORE_READ(file, f_inode, i_sb, s_magic))))
+	if (file && ((READ(file, f_inode, i_mode) & S_IFMT) != S_IFREG ||
+		     !is_hashed(READ(file, f_inode, i_sb, s_magic))))
 		return 0;
 	struct scratch *s = begin(st, EVENT_mmap_file);
 	if (!s)
@@ -289,9 +289,9 @@ static __always_inline int set_attributes(struct dentry *dentry, struct iattr *a
 {
 	EVENT(inode_setattr);
 	put_dentry(s, dentry, NULL);
-	put2(s, BPF_CORE_READ(attr, ia_valid), BPF_CORE_READ(attr, ia_mode));
-	put2(s, BPF_CORE_READ(attr, ia_uid.val), BPF_CORE_READ(attr, ia_gid.val));
-	put(s, BPF_CORE_READ(attr, ia_size));
+	put2(s, READ(attr, ia_valid), READ(attr, ia_mode));
+	put2(s, READ(attr, ia_uid.val), READ(attr, ia_gid.val));
+	put(s, READ(attr, ia_size));
 	return finish(s);
 }
 
@@ -310,7 +310,7 @@ int BPF_PROG(inode_setattr_1, struct dentry *dentry, struct iattr *attr)
 NODE(inode_getattr, struct path *path)
 {
 	EVENT(inode_getattr);
-	put_dentry(s, BPF_CORE_READ(path, dentry), BPF_CORE_READ(path, mnt));
+	put_dentry(s, READ(path, dentry), READ(path, mnt));
 	return finish(s);
 }
 
@@ -376,9 +376,9 @@ NODE(quota_on, struct dentry *dentry)
 // put_place writes a PATH: the path, and what tells who made it.
 static __noinline void put_place(struct scratch *s, struct path *p)
 {
-	struct dentry *d = BPF_CORE_READ(p, dentry);
-	put_inode(s, BPF_CORE_READ(d, d_inode));
-	put_path(s, d, BPF_CORE_READ(p, mnt), 0);
+	struct dentry *d = READ(p, dentry);
+	put_inode(s, READ(d, d_inode));
+	put_path(s, d, READ(p, mnt), 0);
 }
 
 NODE(sb_mount, const char *dev_name, struct path *path, const char *type, unsigned long flags)
@@ -394,16 +394,16 @@ NODE(sb_mount, const char *dev_name, struct path *path, const char *type, unsign
 NODE(sb_umount, struct vfsmount *mnt, int flags)
 {
 	EVENT(sb_umount);
-	put_dentry(s, BPF_CORE_READ(mnt, mnt_root), NULL);
+	put_dentry(s, READ(mnt, mnt_root), NULL);
 	put(s, (u32)flags);
 	return finish(s);
 }
 
 static __noinline void put_superblock(struct scratch *s, struct super_block *sb)
 {
-	put_dentry(s, BPF_CORE_READ(sb, s_root), NULL);
-	put_text(s, BPF_CORE_READ(sb, s_type, name));
-	put(s, BPF_CORE_READ(sb, s_flags));
+	put_dentry(s, READ(sb, s_root), NULL);
+	put_text(s, READ(sb, s_type, name));
+	put(s, READ(sb, s_flags));
 }
 
 NODE(sb_remount, struct super_block *sb)
@@ -463,19 +463,19 @@ NODE(socket_accept, struct socket *sock)
 {
 	EVENT(socket_accept);
 	put_socket(s, sock);
-	struct sock *sk = BPF_CORE_READ(sock, sk);
+	struct sock *sk = READ(sock, sk);
 	struct inet_sock *inet = (void *)sk;
-	put2(s, BPF_CORE_READ(inet, inet_sport), BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+	put2(s, READ(inet, inet_sport), READ(sk, __sk_common.skc_rcv_saddr));
 	u8 *six = room(s, 16);
 	if (six)
 		bpf_core_read(six, 16, &sk->__sk_common.skc_v6_rcv_saddr);
 	struct unix_address *own = NULL;
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX) {
+	if (READ(sk, __sk_common.skc_family) == AF_UNIX) {
 		struct unix_sock *u = (void *)sk;
-		own = BPF_CORE_READ(u, addr);
+		own = READ(u, addr);
 	}
 	put_address(s, own ? (void *)own + bpf_core_field_offset(struct unix_address, name) : NULL,
-		    own ? BPF_CORE_READ(own, len) : 0);
+		    own ? READ(own, len) : 0);
 	return finish(s);
 }
 
@@ -513,8 +513,8 @@ SOCKET_ONLY(socket_getpeername)
 	{                                                                                      \
 		EVENT(hook);                                                                   \
 		put_socket(s, sock);                                                           \
-		void *name = BPF_CORE_READ(msg, msg_name);                                     \
-		put_address(s, name, name ? BPF_CORE_READ(msg, msg_namelen) : 0);              \
+		void *name = READ(msg, msg_name);                                     \
+		put_address(s, name, name ? READ(msg, msg_namelen) : 0);              \
 		return finish(s);                                                              \
 	}
 MESSAGE(socket_sendmsg)
@@ -544,10 +544,10 @@ NODE(netlink_send, struct sock *sk, struct sk_buff *skb)
 	EVENT(netlink_send);
 	put_sock(s, sk);
 	struct netlink_skb_parms *p = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
-	put2(s, BPF_CORE_READ(p, creds.uid.val), BPF_CORE_READ(p, creds.gid.val));
-	put2(s, BPF_CORE_READ(p, portid), BPF_CORE_READ(p, dst_group));
-	put2(s, BPF_CORE_READ(p, flags), BPF_CORE_READ(p, nsid_is_set));
-	put(s, (u32)BPF_CORE_READ(p, nsid));
+	put2(s, READ(p, creds.uid.val), READ(p, creds.gid.val));
+	put2(s, READ(p, portid), READ(p, dst_group));
+	put2(s, READ(p, flags), READ(p, nsid_is_set));
+	put(s, (u32)READ(p, nsid));
 	return finish(s);
 }
 
@@ -616,8 +616,8 @@ NODE(task_setrlimit, struct task_struct *p, unsigned int resource, struct rlimit
 	EVENT(task_setrlimit);
 	put_task(s, p);
 	put(s, resource);
-	put(s, BPF_CORE_READ(limit, rlim_cur));
-	put(s, BPF_CORE_READ(limit, rlim_max));
+	put(s, READ(limit, rlim_cur));
+	put(s, READ(limit, rlim_max));
 	return finish(s);
 }
 
@@ -764,8 +764,8 @@ int settime(u64 *ctx)
 	struct timezone *tz = argument(ctx, 1);
 	EVENT(settime);
 	put2(s, ts != NULL, tz != NULL);
-	put2(s, BPF_CORE_READ(ts, tv_sec), BPF_CORE_READ(ts, tv_nsec));
-	put2(s, BPF_CORE_READ(tz, tz_minuteswest), BPF_CORE_READ(tz, tz_dsttime));
+	put2(s, READ(ts, tv_sec), READ(ts, tv_nsec));
+	put2(s, READ(tz, tz_minuteswest), READ(tz, tz_dsttime));
 	return finish(s);
 }
 
@@ -786,9 +786,9 @@ int key_permission(u64 *ctx)
 	const struct cred *cred = (void *)ctx[1];
 	EVENT(key_permission);
 	struct key *key = (void *)(args[0] & ~1ull);
-	put2(s, args[0] & 1, BPF_CORE_READ(key, perm));
-	put2(s, BPF_CORE_READ(key, uid.val), BPF_CORE_READ(key, gid.val));
-	put(s, BPF_CORE_READ(key, flags));
+	put2(s, args[0] & 1, READ(key, perm));
+	put2(s, READ(key, uid.val), READ(key, gid.val));
+	put(s, READ(key, flags));
 	put_creds(s, cred);
 	return finish(s);
 }
@@ -803,14 +803,14 @@ NODE(bpf, int cmd, void *attr, unsigned int size)
 NODE(bpf_map, struct bpf_map *map, u32 fmode)
 {
 	EVENT(bpf_map);
-	put2(s, BPF_CORE_READ(map, map_type), fmode);
+	put2(s, READ(map, map_type), fmode);
 	return finish(s);
 }
 
 NODE(bpf_prog, struct bpf_prog *prog)
 {
 	EVENT(bpf_prog);
-	put2(s, BPF_CORE_READ(prog, type), BPF_CORE_READ(prog, expected_attach_type));
+	put2(s, READ(prog, type), READ(prog, expected_attach_type));
 	return finish(s);
 }
 
@@ -852,20 +852,20 @@ NODE(tun_dev_attach, struct sock *sk)
 static __always_inline void hash(struct file *file)
 {
 	struct digest_note n = {.type = NOTE_DIGEST};
-	struct inode *i = BPF_CORE_READ(file, f_inode);
+	struct inode *i = READ(file, f_inode);
 	struct inode_part times;
 	u32 one = 1;
-	if ((BPF_CORE_READ(i, i_mode) & S_IFMT) != S_IFREG)
+	if ((READ(i, i_mode) & S_IFMT) != S_IFREG)
 		return;
 	stamps(i, &times);
-	n.of.ino = BPF_CORE_READ(i, i_ino);
-	n.of.size = BPF_CORE_READ(i, i_size);
+	n.of.ino = READ(i, i_ino);
+	n.of.size = READ(i, i_size);
 	n.of.ctime = times.ctime;
 	n.of.mtime = times.mtime;
-	n.of.dev = BPF_CORE_READ(i, i_sb, s_dev);
-	n.of.generation = BPF_CORE_READ(i, i_generation);
-	n.of.nlink = BPF_CORE_READ(i, i_nlink);
-	n.of.magic = BPF_CORE_READ(i, i_sb, s_magic);
+	n.of.dev = READ(i, i_sb, s_dev);
+	n.of.generation = READ(i, i_generation);
+	n.of.nlink = READ(i, i_nlink);
+	n.of.magic = READ(i, i_sb, s_magic);
 	if (n.of.size == 0 || n.of.size > HASH_MAX || bpf_map_lookup_elem(&hashed, &n.of))
 		return;
 	if ((s64)(bpf_ktime_get_boot_ns() + born - n.of.ctime) < SETTLED)
@@ -875,7 +875,7 @@ static __always_inline void hash(struct file *file)
 		no_digests = 1;
 		return;
 	}
-	if (!bpf_ringbuf_output(&notes, &n, sizeof(n), 0))
+	if (!bpf_ringbuf_output(&notes, &n, sizeof(n), BPF_RB_NO_WAKEUP))
 		bpf_map_update_elem(&hashed, &n.of, &one, BPF_ANY);
 }
 

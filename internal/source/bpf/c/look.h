@@ -15,8 +15,8 @@ int look(struct bpf_iter__task *ctx)
 	struct task_struct *t = ctx->task;
 	if (!t) {
 		struct task_struct *own = bpf_get_current_task_btf();
-		home_root = (u64)BPF_CORE_READ(own, fs, root.dentry);
-		home_mounts = BPF_CORE_READ(own, nsproxy, mnt_ns, ns.inum);
+		home_root = (u64)READ(own, fs, root.dentry);
+		home_mounts = READ(own, nsproxy, mnt_ns, ns.inum);
 		return 0;
 	}
 	struct state *st = host ? met(t) : state_of(t);

@@ -115,12 +115,12 @@ static long look_into(u32 i, struct bucket *b)
 	struct dentry *d = (void *)b->node - bpf_core_field_offset(struct dentry, d_hash);
 	if (!b->node)
 		return 1;
-	if (BPF_CORE_READ(d, d_name.hash) == b->hash && BPF_CORE_READ(d, d_name.len) == b->length &&
-	    (u64)BPF_CORE_READ(d, d_parent) == b->parent) {
+	if (READ(d, d_name.hash) == b->hash && READ(d, d_name.len) == b->length &&
+	    (u64)READ(d, d_parent) == b->parent) {
 		b->found = (u64)d;
 		return 1;
 	}
-	b->node = (u64)BPF_CORE_READ(d, d_hash.next);
+	b->node = (u64)READ(d, d_hash.next);
 	return 0;
 }
 
@@ -146,11 +146,11 @@ static long look_mounted(u32 i, struct mounts *m)
 	if (m->next == end || !m->next)
 		return 1;
 	struct mount *c = (void *)m->next - bpf_core_field_offset(struct mount, mnt_child);
-	if ((u64)BPF_CORE_READ(c, mnt_mountpoint) == m->dentry) {
+	if ((u64)READ(c, mnt_mountpoint) == m->dentry) {
 		m->found = (u64)c;
 		return 1;
 	}
-	m->next = (u64)BPF_CORE_READ(c, mnt_child.next);
+	m->next = (u64)READ(c, mnt_child.next);
 	return 0;
 }
 
@@ -164,15 +164,15 @@ static __always_inline int into(struct way *w)
 	for (int i = 0; i < 8; i++) {
 		struct dentry *d = (void *)w->dentry;
 		struct mount *at = (void *)w->mount;
-		if (!(BPF_CORE_READ(d, d_flags) & mounted))
+		if (!(READ(d, d_flags) & mounted))
 			break;
-		struct mounts m = {.mount = w->mount, .dentry = w->dentry, .next = (u64)BPF_CORE_READ(at, mnt_mounts.next)};
+		struct mounts m = {.mount = w->mount, .dentry = w->dentry, .next = (u64)READ(at, mnt_mounts.next)};
 		bpf_loop(4096, look_mounted, &m, 0);
 		if (!m.found)
 			break;
 		struct mount *c = (void *)m.found;
 		w->mount = m.found;
-		w->dentry = (u64)BPF_CORE_READ(c, mnt.mnt_root);
+		w->dentry = (u64)READ(c, mnt.mnt_root);
 	}
 	return 0;
 }
@@ -186,16 +186,16 @@ __noinline int up(struct way *w)
 	for (int i = 0; i < 8; i++) {
 		struct dentry *d = (void *)w->dentry;
 		struct mount *m = (void *)w->mount;
-		if (d == BPF_CORE_READ(t, fs, root.dentry) && m == mount_of(BPF_CORE_READ(t, fs, root.mnt)))
+		if (d == READ(t, fs, root.dentry) && m == mount_of(READ(t, fs, root.mnt)))
 			return 0;
-		if (d != BPF_CORE_READ(m, mnt.mnt_root)) {
-			w->dentry = (u64)BPF_CORE_READ(d, d_parent);
+		if (d != READ(m, mnt.mnt_root)) {
+			w->dentry = (u64)READ(d, d_parent);
 			return into(w);
 		}
-		struct mount *parent = BPF_CORE_READ(m, mnt_parent);
+		struct mount *parent = READ(m, mnt_parent);
 		if (parent == m)
 			return 0;
-		w->dentry = (u64)BPF_CORE_READ(m, mnt_mountpoint);
+		w->dentry = (u64)READ(m, mnt_mountpoint);
 		w->mount = (u64)parent;
 	}
 	return 0;
@@ -204,8 +204,8 @@ __noinline int up(struct way *w)
 static __always_inline void to_root(struct way *w)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	w->dentry = (u64)BPF_CORE_READ(t, fs, root.dentry);
-	w->mount = (u64)mount_of(BPF_CORE_READ(t, fs, root.mnt));
+	w->dentry = (u64)READ(t, fs, root.dentry);
+	w->mount = (u64)mount_of(READ(t, fs, root.mnt));
 }
 
 // through goes on where a link leads: its text comes before the rest of the path.
@@ -286,19 +286,19 @@ static long step(u32 i, struct way **p)
 			return 0;
 		}
 	}
-	if (BPF_CORE_READ(dir, d_flags) & 3) // names are hashed or compared in another way
+	if (READ(dir, d_flags) & 3) // names are hashed or compared in another way
 		goto lost;
 	struct dentry *d = (void *)child(w->dentry, h >> 32, length);
-	struct inode *inode = BPF_CORE_READ(d, d_inode);
+	struct inode *inode = READ(d, d_inode);
 	if (!d || !inode) {
 		w->state = d && end ? WAY_ABSENT : WAY_LOST;
 		if (!d && end)
 			w->state = WAY_ABSENT;
 		return 1;
 	}
-	u32 kind = BPF_CORE_READ(inode, i_mode) & S_IFMT;
+	u32 kind = READ(inode, i_mode) & S_IFMT;
 	if (kind == S_IFLNK && (!end || w->follow)) {
-		u64 link = (u64)BPF_CORE_READ(inode, i_link);
+		u64 link = (u64)READ(inode, i_link);
 		if (!link)
 			goto lost;
 		through(w, link);
@@ -327,9 +327,9 @@ static __always_inline int go(struct way *w)
 static __always_inline struct file *descriptor(s32 fd)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct fdtable *table = BPF_CORE_READ(t, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd), *f = NULL;
-	if ((u32)fd < BPF_CORE_READ(table, max_fds))
+	struct fdtable *table = READ(t, files, fdt);
+	struct file **files = READ(table, fd), *f = NULL;
+	if ((u32)fd < READ(table, max_fds))
 		bpf_probe_read_kernel(&f, sizeof(f), files + fd);
 	return f;
 }
@@ -344,12 +344,12 @@ static __always_inline void set_out(struct way *w, s32 dirfd)
 	if (w->path[0] == '/') {
 		to_root(w);
 	} else if (dirfd == AT_FDCWD) {
-		w->dentry = (u64)BPF_CORE_READ(t, fs, pwd.dentry);
-		w->mount = (u64)mount_of(BPF_CORE_READ(t, fs, pwd.mnt));
+		w->dentry = (u64)READ(t, fs, pwd.dentry);
+		w->mount = (u64)mount_of(READ(t, fs, pwd.mnt));
 	} else {
 		struct file *f = descriptor(dirfd);
-		w->dentry = (u64)BPF_CORE_READ(f, f_path.dentry);
-		w->mount = f ? (u64)mount_of(BPF_CORE_READ(f, f_path.mnt)) : 0;
+		w->dentry = (u64)READ(f, f_path.dentry);
+		w->mount = f ? (u64)mount_of(READ(f, f_path.mnt)) : 0;
 		if (!f)
 			w->state = WAY_LOST;
 	}
@@ -372,18 +372,18 @@ int buckets(struct bpf_iter__task *ctx)
 	if (!t)
 		return 0;
 	struct way *w = new_way();
-	struct dentry *d = BPF_CORE_READ(t, mm, exe_file, f_path.dentry);
+	struct dentry *d = READ(t, mm, exe_file, f_path.dentry);
 	if (!w || !d)
 		return 0;
 	for (int i = 0; i < 4; i++) {
-		struct dentry *parent = BPF_CORE_READ(d, d_parent);
+		struct dentry *parent = READ(d, d_parent);
 		u64 node = (u64)d + bpf_core_field_offset(struct dentry, d_hash);
 		if (parent == d)
 			break;
 		u64 at = 0;
 		for (int k = 0; k < 16; k++) {
 			struct hlist_bl_node *n = (void *)node;
-			u64 before = (u64)BPF_CORE_READ(n, pprev), above = 0, back = 0;
+			u64 before = (u64)READ(n, pprev), above = 0, back = 0;
 			if (!before)
 				break;
 			// What comes before is another name if that has a pointer to itself
@@ -397,8 +397,8 @@ int buckets(struct bpf_iter__task *ctx)
 			node = before;
 		}
 		w->which = 0;
-		bpf_probe_read_kernel_str(w->path, 256, BPF_CORE_READ(d, d_name.name));
-		u64 pair[2] = {at, (u64)BPF_CORE_READ(d, d_name.hash) << 32 | (hash_name(w, 0, (u64)parent) >> 32)};
+		bpf_probe_read_kernel_str(w->path, 256, READ(d, d_name.name));
+		u64 pair[2] = {at, (u64)READ(d, d_name.hash) << 32 | (hash_name(w, 0, (u64)parent) >> 32)};
 		if (at)
 			bpf_seq_write(ctx->meta->seq, pair, sizeof(pair));
 		d = parent;

@@ -8,9 +8,7 @@
 
 #pragma once
 
-#include "kernel.h"
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "read.h"
 #include <bpf/bpf_tracing.h>
 #include "wire.h"
 #include "events.h"
@@ -22,6 +20,7 @@ const volatile u32 no_opens;   // file_open is there for the first exec alone
 const volatile u32 want_hash;  // the number that the kernel has for the digest algorithm
 const volatile u32 host;       // tell of every task
 const volatile u32 contained;  // what is told of makes a container
+const volatile u32 wake_every; // bytes in the ring, a power of two, of which the reader is told
 const volatile u32 rules_used; // but of those that rules leave out
 const volatile struct rule rules[RULES_MAX];
 
@@ -318,27 +317,27 @@ static __always_inline void stamps(struct inode *i, struct inode_part *p)
 	struct inode___6 *six = (void *)i;
 	struct inode___11 *eleven = (void *)i;
 	if (bpf_core_field_exists(eleven->i_ctime_sec)) {
-		p->ctime = BPF_CORE_READ(eleven, i_ctime_sec) * 1000000000 + (BPF_CORE_READ(eleven, i_ctime_nsec) & CTIME_NSEC);
-		p->mtime = BPF_CORE_READ(eleven, i_mtime_sec) * 1000000000 + BPF_CORE_READ(eleven, i_mtime_nsec);
+		p->ctime = READ(eleven, i_ctime_sec) * 1000000000 + (READ(eleven, i_ctime_nsec) & CTIME_NSEC);
+		p->mtime = READ(eleven, i_mtime_sec) * 1000000000 + READ(eleven, i_mtime_nsec);
 		return;
 	}
 	if (bpf_core_field_exists(six->__i_ctime))
-		p->ctime = BPF_CORE_READ(six, __i_ctime.tv_sec) * 1000000000 + BPF_CORE_READ(six, __i_ctime.tv_nsec);
+		p->ctime = READ(six, __i_ctime.tv_sec) * 1000000000 + READ(six, __i_ctime.tv_nsec);
 	else
-		p->ctime = BPF_CORE_READ(i, i_ctime.tv_sec) * 1000000000 + BPF_CORE_READ(i, i_ctime.tv_nsec);
+		p->ctime = READ(i, i_ctime.tv_sec) * 1000000000 + READ(i, i_ctime.tv_nsec);
 	if (bpf_core_field_exists(six->__i_mtime))
-		p->mtime = BPF_CORE_READ(six, __i_mtime.tv_sec) * 1000000000 + BPF_CORE_READ(six, __i_mtime.tv_nsec);
+		p->mtime = READ(six, __i_mtime.tv_sec) * 1000000000 + READ(six, __i_mtime.tv_nsec);
 	else
-		p->mtime = BPF_CORE_READ(i, i_mtime.tv_sec) * 1000000000 + BPF_CORE_READ(i, i_mtime.tv_nsec);
+		p->mtime = READ(i, i_mtime.tv_sec) * 1000000000 + READ(i, i_mtime.tv_nsec);
 }
 
 // real tells whether the device number of a file system counts: it has one, or
 // directories that can be renamed.
 static __always_inline u32 real_device(struct super_block *sb)
 {
-	if (BPF_CORE_READ(sb, s_dev) >> 20)
+	if (READ(sb, s_dev) >> 20)
 		return 1;
-	return BPF_CORE_READ(sb, s_root, d_inode, i_op, rename) != NULL;
+	return READ(sb, s_root, d_inode, i_op, rename) != NULL;
 }
 
 static __noinline void put_inode(struct scratch *s, struct inode *i)
@@ -346,16 +345,16 @@ static __noinline void put_inode(struct scratch *s, struct inode *i)
 	struct inode_part *p = room(s, sizeof(*p));
 	if (!p)
 		return;
-	struct super_block *sb = BPF_CORE_READ(i, i_sb);
-	p->uid = BPF_CORE_READ(i, i_uid.val);
-	p->gid = BPF_CORE_READ(i, i_gid.val);
-	p->mode = BPF_CORE_READ(i, i_mode);
-	p->dev = BPF_CORE_READ(sb, s_dev);
-	p->magic = BPF_CORE_READ(sb, s_magic);
-	p->ino = BPF_CORE_READ(i, i_ino);
-	p->size = BPF_CORE_READ(i, i_size);
-	p->generation = BPF_CORE_READ(i, i_generation);
-	p->nlink = BPF_CORE_READ(i, i_nlink);
+	struct super_block *sb = READ(i, i_sb);
+	p->uid = READ(i, i_uid.val);
+	p->gid = READ(i, i_gid.val);
+	p->mode = READ(i, i_mode);
+	p->dev = READ(sb, s_dev);
+	p->magic = READ(sb, s_magic);
+	p->ino = READ(i, i_ino);
+	p->size = READ(i, i_size);
+	p->generation = READ(i, i_generation);
+	p->nlink = READ(i, i_nlink);
 	p->flags = real_device(sb);
 	stamps(i, p);
 	bpf_core_read(p->uuid, sizeof(p->uuid), &sb->s_uuid);
@@ -380,14 +379,14 @@ struct walk {
 
 static long walk_up(u32 i, struct walk *w)
 {
-	struct dentry *d = w->dentry, *parent = BPF_CORE_READ(d, d_parent);
+	struct dentry *d = w->dentry, *parent = READ(d, d_parent);
 	struct mount *m = w->mount;
 	if (m) {
-		if (d == BPF_CORE_READ(m, mnt.mnt_root)) {
-			struct mount *above = BPF_CORE_READ(m, mnt_parent);
+		if (d == READ(m, mnt.mnt_root)) {
+			struct mount *above = READ(m, mnt_parent);
 			if (above == m)
 				return 1;
-			w->dentry = BPF_CORE_READ(m, mnt_mountpoint);
+			w->dentry = READ(m, mnt_mountpoint);
 			w->mount = above;
 			return 0;
 		}
@@ -401,13 +400,13 @@ static long walk_up(u32 i, struct walk *w)
 		w->flags |= PATH_TOO_LONG;
 		return 1;
 	}
-	u32 n = BPF_CORE_READ(d, d_name.len);
+	u32 n = READ(d, d_name.len);
 	if (n > 255) { // no file has such a name, but one can be asked for
 		n = 255;
 		w->flags |= PATH_TOO_LONG;
 	}
 	w->s->b[at] = n;
-	bpf_probe_read_kernel(w->s->b + at + 1, n & 255, BPF_CORE_READ(d, d_name.name));
+	bpf_probe_read_kernel(w->s->b + at + 1, n & 255, READ(d, d_name.name));
 	w->at = at + 1 + n;
 	w->dentry = parent;
 	return d == parent;
@@ -419,12 +418,12 @@ static __noinline void put_path(struct scratch *s, struct dentry *d, struct vfsm
 	struct path_part *p = room(s, sizeof(*p));
 	if (!p)
 		return;
-	struct super_block *sb = BPF_CORE_READ(d, d_sb);
-	p->dev = BPF_CORE_READ(sb, s_dev);
+	struct super_block *sb = READ(d, d_sb);
+	p->dev = READ(sb, s_dev);
 	p->real = real_device(sb);
 	if (mnt)
 		w.mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-	if (d != BPF_CORE_READ(d, d_parent) && !BPF_CORE_READ(d, d_hash.pprev))
+	if (d != READ(d, d_parent) && !READ(d, d_hash.pprev))
 		w.flags |= PATH_UNLINKED;
 	u32 start = s->used;
 	w.at = start;
@@ -437,7 +436,7 @@ static __noinline void put_path(struct scratch *s, struct dentry *d, struct vfsm
 // put_dentry writes the inode, if there is one, and the path.
 static __noinline void put_dentry(struct scratch *s, struct dentry *d, struct vfsmount *mnt)
 {
-	struct inode *i = BPF_CORE_READ(d, d_inode);
+	struct inode *i = READ(d, d_inode);
 	put(s, i != NULL);
 	if (i)
 		put_inode(s, i);
@@ -446,15 +445,15 @@ static __noinline void put_dentry(struct scratch *s, struct dentry *d, struct vf
 
 static __noinline void put_file(struct scratch *s, struct file *f)
 {
-	put(s, BPF_CORE_READ(f, f_flags));
-	struct inode *i = BPF_CORE_READ(f, f_inode);
+	put(s, READ(f, f_flags));
+	struct inode *i = READ(f, f_inode);
 	put_inode(s, i);
-	put_path(s, BPF_CORE_READ(f, f_path.dentry), BPF_CORE_READ(f, f_path.mnt), 0);
+	put_path(s, READ(f, f_path.dentry), READ(f, f_path.mnt), 0);
 	// The invented names of namespaces begin with their kinds.
 	const char *kind = NULL;
-	if (BPF_CORE_READ(i, i_sb, s_magic) == NSFS_MAGIC) {
-		struct ns_common *ns = BPF_CORE_READ(i, i_private);
-		kind = BPF_CORE_READ(ns, ops, name);
+	if (READ(i, i_sb, s_magic) == NSFS_MAGIC) {
+		struct ns_common *ns = READ(i, i_private);
+		kind = READ(ns, ops, name);
 	}
 	put_text(s, kind);
 }
@@ -505,14 +504,14 @@ static __always_inline void put_socket(struct scratch *s, struct socket *sock)
 
 static __always_inline void write_ids(u32 *ids, const struct cred *c)
 {
-	ids[0] = BPF_CORE_READ(c, uid.val);
-	ids[1] = BPF_CORE_READ(c, euid.val);
-	ids[2] = BPF_CORE_READ(c, suid.val);
-	ids[3] = BPF_CORE_READ(c, gid.val);
-	ids[4] = BPF_CORE_READ(c, egid.val);
-	ids[5] = BPF_CORE_READ(c, sgid.val);
-	ids[6] = BPF_CORE_READ(c, fsuid.val);
-	ids[7] = BPF_CORE_READ(c, fsgid.val);
+	ids[0] = READ(c, uid.val);
+	ids[1] = READ(c, euid.val);
+	ids[2] = READ(c, suid.val);
+	ids[3] = READ(c, gid.val);
+	ids[4] = READ(c, egid.val);
+	ids[5] = READ(c, sgid.val);
+	ids[6] = READ(c, fsuid.val);
+	ids[7] = READ(c, fsgid.val);
 }
 
 static __always_inline u64 capabilities(const kernel_cap_t *caps)
@@ -528,16 +527,16 @@ static __noinline void put_creds(struct scratch *s, const struct cred *c)
 	if (ids)
 		write_ids(ids, c);
 	put(s, capabilities(&c->cap_effective));
-	put(s, BPF_CORE_READ(c, securebits));
+	put(s, READ(c, securebits));
 }
 
 static __noinline void put_perm(struct scratch *s, struct kern_ipc_perm *p)
 {
 	u64 at = (u64)p;
 	u64 *owner = bpf_map_lookup_elem(&ipc_owners, &at);
-	put2(s, BPF_CORE_READ(p, uid.val), BPF_CORE_READ(p, gid.val));
-	put2(s, BPF_CORE_READ(p, cuid.val), BPF_CORE_READ(p, cgid.val));
-	put(s, BPF_CORE_READ(p, mode));
+	put2(s, READ(p, uid.val), READ(p, gid.val));
+	put2(s, READ(p, cuid.val), READ(p, cgid.val));
+	put(s, READ(p, mode));
 	put(s, owner ? *owner : NOTHING);
 }
 
@@ -552,7 +551,7 @@ static __noinline void put_task(struct scratch *s, struct task_struct *t)
 // look from within.
 static __noinline void put_users(struct scratch *s, struct user_namespace *ns)
 {
-	put2(s, BPF_CORE_READ(ns, uid_map.nr_extents), BPF_CORE_READ(ns, gid_map.nr_extents));
+	put2(s, READ(ns, uid_map.nr_extents), READ(ns, gid_map.nr_extents));
 	void *to = room(s, 2 * sizeof(ns->uid_map.extent));
 	if (to) {
 		bpf_core_read(to, sizeof(ns->uid_map.extent), &ns->uid_map.extent);
@@ -602,8 +601,8 @@ static __noinline struct scratch *begin_of(struct task_struct *t, struct state *
 	h->flags = 0;
 	s->used = sizeof(*h);
 	if (want_users) {
-		struct user_namespace *ns = BPF_CORE_READ(c, user_ns);
-		if (BPF_CORE_READ(ns, level)) {
+		struct user_namespace *ns = READ(c, user_ns);
+		if (READ(ns, level)) {
 			h->flags = HEAD_USERS;
 			put_users(s, ns);
 		}
@@ -633,7 +632,12 @@ static __noinline int finish(struct scratch *s)
 		lose(LOST_TOO_LONG);
 	} else {
 		((struct head *)s->b)->lost = lost_so_far();
-		if (bpf_ringbuf_output(&ring, s->b, n, 0))
+		// The reader looks by himself, in time unless much comes at once.
+		u64 held = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+		u64 flags = BPF_RB_NO_WAKEUP;
+		if ((held ^ (held + n)) & -(u64)wake_every)
+			flags = BPF_RB_FORCE_WAKEUP;
+		if (bpf_ringbuf_output(&ring, s->b, n, flags))
 			lose(LOST_RING);
 	}
 	release(s);

@@ -48,8 +48,8 @@ __noinline int note_newest(u32 kind)
 		return 0;
 	struct ipc_ids *ids = (void *)ids_of(kind);
 	n->kind = kind;
-	n->seq = BPF_CORE_READ(ids, seq);
-	n->place = BPF_CORE_READ(ids, last_idx);
+	n->seq = READ(ids, seq);
+	n->place = READ(ids, last_idx);
 	n->known = 1;
 	return 0;
 }
@@ -61,7 +61,7 @@ static __always_inline u32 made_since(u32 kind, struct kern_ipc_perm *p)
 	if (!n || !n->known || n->kind != kind)
 		return 0;
 	n->known = 0;
-	s32 id = BPF_CORE_READ(p, id), seq = BPF_CORE_READ(p, seq);
+	s32 id = READ(p, id), seq = READ(p, seq);
 	u32 bits = id >> 15 == seq ? 15 : 24, all = (1u << (31 - bits)) - 1;
 	u32 ahead = (u32)(seq - n->seq) & all; // they are counted anew when they are used up
 	if (ahead)
@@ -72,7 +72,7 @@ static __always_inline u32 made_since(u32 kind, struct kern_ipc_perm *p)
 static __always_inline struct ipc_key ipc_key_of(u64 perm)
 {
 	struct kern_ipc_perm *p = (void *)perm;
-	return (struct ipc_key){.perm = perm, .id = BPF_CORE_READ(p, id)};
+	return (struct ipc_key){.perm = perm, .id = READ(p, id)};
 }
 
 // part_perm writes an object, zeros for one that has gone.
@@ -83,9 +83,9 @@ __noinline int part_perm(struct scratch *s, u64 perm)
 	struct kern_ipc_perm *p = (void *)perm;
 	struct ipc_key key = ipc_key_of(perm);
 	u64 *maker = perm ? bpf_map_lookup_elem(&ipc_makers, &key) : NULL;
-	put2(s, BPF_CORE_READ(p, uid.val), BPF_CORE_READ(p, gid.val));
-	put2(s, BPF_CORE_READ(p, cuid.val), BPF_CORE_READ(p, cgid.val));
-	put(s, BPF_CORE_READ(p, mode));
+	put2(s, READ(p, uid.val), READ(p, gid.val));
+	put2(s, READ(p, cuid.val), READ(p, cgid.val));
+	put(s, READ(p, mode));
 	put(s, maker ? *maker : NOTHING);
 	return 0;
 }

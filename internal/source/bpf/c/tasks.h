@@ -11,11 +11,11 @@
 static __always_inline struct number number_of(struct task_struct *t)
 {
 	struct number n = {};
-	struct pid *pid = BPF_CORE_READ(t, thread_pid);
+	struct pid *pid = READ(t, thread_pid);
 	struct upid *own = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-			   BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid);
-	n.pid = BPF_CORE_READ(own, nr);
-	n.space = BPF_CORE_READ(own, ns, ns.inum);
+			   READ(pid, level) * bpf_core_type_size(struct upid);
+	n.pid = READ(own, nr);
+	n.space = READ(own, ns, ns.inum);
 	return n;
 }
 
@@ -49,12 +49,12 @@ static __always_inline void discount(struct state *st)
 // mounts_of is a number that no other mount namespace had or will have.
 static __always_inline u64 mounts_of(struct task_struct *t)
 {
-	struct mnt_namespace *ns = BPF_CORE_READ(t, nsproxy, mnt_ns);
+	struct mnt_namespace *ns = READ(t, nsproxy, mnt_ns);
 	if (bpf_core_field_exists(ns->seq))
-		return BPF_CORE_READ(ns, seq);
+		return READ(ns, seq);
 	if (bpf_core_field_exists(ns->ns.ns_id))
-		return BPF_CORE_READ(ns, ns.ns_id);
-	return BPF_CORE_READ(ns, ns.inum);
+		return READ(ns, ns.ns_id);
+	return READ(ns, ns.inum);
 }
 
 // enclose notes the namespaces of the container, and tells whether the task is
@@ -63,8 +63,8 @@ static __always_inline u64 mounts_of(struct task_struct *t)
 // has another root; nobody can enter that.
 static __noinline u32 enclose(struct task_struct *t)
 {
-	if (BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum) == home_mounts)
-		return (u64)BPF_CORE_READ(t, fs, root.dentry) != home_root;
+	if (READ(t, nsproxy, mnt_ns, ns.inum) == home_mounts)
+		return (u64)READ(t, fs, root.dentry) != home_root;
 	u64 mounts = mounts_of(t);
 	struct number n = number_of(t);
 	if (!box_mounts || (box_mounts == mounts && n.pid == 1)) {
@@ -107,7 +107,7 @@ static __noinline struct state *awaken(struct task_struct *t)
 static __noinline int note(struct scratch *s)
 {
 	u32 n = s->used;
-	if (n >= LIMIT + SLACK || bpf_ringbuf_output(&notes, s->b, n, 0))
+	if (n >= LIMIT + SLACK || bpf_ringbuf_output(&notes, s->b, n, BPF_RB_NO_WAKEUP))
 		lose(LOST_NOTE);
 	release(s);
 	return 0;
@@ -117,16 +117,16 @@ static __noinline int note(struct scratch *s)
 
 static __always_inline void note_executable(struct state *st, struct file *exe)
 {
-	struct inode *i = BPF_CORE_READ(exe, f_inode);
-	st->exe_ino = BPF_CORE_READ(i, i_ino);
-	st->exe_dev = BPF_CORE_READ(i, i_sb, s_dev);
+	struct inode *i = READ(exe, f_inode);
+	st->exe_ino = READ(i, i_ino);
+	st->exe_dev = READ(i, i_sb, s_dev);
 }
 
 // introduce gives an identity to a process of which nothing is known: it was
 // there before us. It is that of an exec by its parent.
 static __noinline void introduce(struct task_struct *t, struct state *st)
 {
-	struct file *exe = BPF_CORE_READ(t, mm, exe_file);
+	struct file *exe = READ(t, mm, exe_file);
 	st->ttd = st->pttd = NOTHING;
 	if (exe) {
 		struct task_struct *parent = t->real_parent;
@@ -186,7 +186,7 @@ static __noinline u32 left_out(struct task_struct *t, struct state *st)
 		const volatile struct rule *r = &rules[i];
 		u32 kind = r->kind, holds;
 		if (kind == RULE_UID)
-			holds = BPF_CORE_READ(t, cred, uid.val) == (u32)r->id;
+			holds = READ(t, cred, uid.val) == (u32)r->id;
 		else if (kind == RULE_EXECUTABLE)
 			holds = st->exe_ino == r->id && st->exe_dev == r->at;
 		else

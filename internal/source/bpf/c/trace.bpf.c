@@ -93,7 +93,7 @@ __noinline int part_inode_of(struct scratch *s, u64 dentry)
 		return 0;
 	if (dentry) {
 		struct dentry *d = (void *)dentry;
-		put_inode(s, BPF_CORE_READ(d, d_inode));
+		put_inode(s, READ(d, d_inode));
 		return 0;
 	}
 	struct inode_part *p = room(s, sizeof(*p));
@@ -117,8 +117,8 @@ __noinline int part_name(struct scratch *s, struct way *w)
 	if (!w->parent || w->state == WAY_LOST)
 		return 0;
 	struct dentry *dir = (void *)w->parent;
-	struct super_block *sb = BPF_CORE_READ(dir, d_sb);
-	p->dev = BPF_CORE_READ(sb, s_dev);
+	struct super_block *sb = READ(dir, d_sb);
+	p->dev = READ(sb, s_dev);
 	p->real = real_device(sb);
 	u32 start = s->used, from = w->last, n = w->length;
 	if (start >= LIMIT || from >= PATH_BUFFER || n > 255)
@@ -136,10 +136,10 @@ __noinline int part_name(struct scratch *s, struct way *w)
 static __always_inline struct socket_key key_of(struct sock *sk)
 {
 	struct socket_key key = {.sk = (u64)sk};
-	struct socket *sock = BPF_CORE_READ(sk, sk_socket);
+	struct socket *sock = READ(sk, sk_socket);
 	if (sock) {
 		struct socket_alloc *a = (void *)sock - bpf_core_field_offset(struct socket_alloc, socket);
-		key.ino = BPF_CORE_READ(a, vfs_inode.i_ino);
+		key.ino = READ(a, vfs_inode.i_ino);
 	}
 	return key;
 }
@@ -152,8 +152,8 @@ __noinline int part_sock(struct scratch *s, u64 socket)
 	struct sock *sk = (void *)socket;
 	struct socket_key key = key_of(sk);
 	u64 *owner = socket ? bpf_map_lookup_elem(&sockets, &key) : NULL;
-	put2(s, BPF_CORE_READ(sk, __sk_common.skc_family), BPF_CORE_READ(sk, sk_type));
-	put(s, BPF_CORE_READ(sk, sk_protocol));
+	put2(s, READ(sk, __sk_common.skc_family), READ(sk, sk_type));
+	put(s, READ(sk, sk_protocol));
 	put(s, owner ? *owner : NOTHING);
 	return 0;
 }
@@ -330,8 +330,8 @@ __noinline int find(struct act *a, struct object *o, u32 follow)
 			s32 fd = dirfd(a, a->c.dir);
 			if (fd == AT_FDCWD) {
 				struct task_struct *t = bpf_get_current_task_btf();
-				o->dentry = (u64)BPF_CORE_READ(t, fs, pwd.dentry);
-				o->mnt = (u64)BPF_CORE_READ(t, fs, pwd.mnt);
+				o->dentry = (u64)READ(t, fs, pwd.dentry);
+				o->mnt = (u64)READ(t, fs, pwd.mnt);
 				return 1;
 			}
 			f = descriptor(fd);
@@ -346,8 +346,8 @@ __noinline int find(struct act *a, struct object *o, u32 follow)
 	}
 	if (!f)
 		return 0;
-	o->dentry = (u64)BPF_CORE_READ(f, f_path.dentry);
-	o->mnt = (u64)BPF_CORE_READ(f, f_path.mnt);
+	o->dentry = (u64)READ(f, f_path.dentry);
+	o->mnt = (u64)READ(f, f_path.mnt);
 	return 1;
 }
 
@@ -358,13 +358,13 @@ __noinline int find(struct act *a, struct object *o, u32 follow)
 static __always_inline u32 of_kernel(struct object *o)
 {
 	struct dentry *d = (void *)o->dentry;
-	return BPF_CORE_READ(d, d_inode, i_flags) & S_PRIVATE;
+	return READ(d, d_inode, i_flags) & S_PRIVATE;
 }
 
 static __always_inline u32 mode_of(u64 dentry)
 {
 	struct dentry *d = (void *)dentry;
-	return BPF_CORE_READ(d, d_inode, i_mode);
+	return READ(d, d_inode, i_mode);
 }
 
 #define SB_POSIXACL (1 << 16)
@@ -375,9 +375,9 @@ static __always_inline u32 unmasked(u64 dir, u32 mode)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct dentry *d = (void *)dir;
-	if (!dir || BPF_CORE_READ(d, d_sb, s_flags) & SB_POSIXACL)
+	if (!dir || READ(d, d_sb, s_flags) & SB_POSIXACL)
 		return mode;
-	return mode & ~BPF_CORE_READ(t, fs, umask);
+	return mode & ~READ(t, fs, umask);
 }
 
 // Opening.
@@ -395,10 +395,10 @@ static __always_inline u64 become(struct inode *inode)
 {
 	struct made_note n = {.type = NOTE_MADE};
 	n.made = __sync_fetch_and_add(&files_made, 1) + 1;
-	n.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	n.generation = BPF_CORE_READ(inode, i_generation);
-	n.ino = BPF_CORE_READ(inode, i_ino);
-	if (bpf_ringbuf_output(&notes, &n, sizeof(n), 0))
+	n.dev = READ(inode, i_sb, s_dev);
+	n.generation = READ(inode, i_generation);
+	n.ino = READ(inode, i_ino);
+	if (bpf_ringbuf_output(&notes, &n, sizeof(n), BPF_RB_NO_WAKEUP))
 		lose(LOST_NOTE);
 	return n.made;
 }
@@ -407,7 +407,7 @@ static __always_inline u64 become(struct inode *inode)
 __noinline int made_new(u64 dentry, u32 type, u32 mode)
 {
 	struct dentry *d = (void *)dentry;
-	struct inode *inode = BPF_CORE_READ(d, d_inode);
+	struct inode *inode = READ(d, d_inode);
 	if (type > 255 || !inode)
 		return 0;
 	u64 number = become(inode);
@@ -417,7 +417,7 @@ __noinline int made_new(u64 dentry, u32 type, u32 mode)
 	if (!s)
 		return 0;
 	put(s, number);
-	part_inode(s, (u64)BPF_CORE_READ(d, d_parent, d_inode));
+	part_inode(s, (u64)READ(d, d_parent, d_inode));
 	put(s, 0);
 	part_path(s, dentry, 0);
 	put(s, unmasked(dentry, mode));
@@ -445,11 +445,11 @@ __noinline int opened(struct act *a, u32 asked, u32 mode)
 	struct file *f = descriptor(a->result);
 	if (!f || (asked & O_PATH))
 		return 0;
-	u64 dentry = (u64)BPF_CORE_READ(f, f_path.dentry);
-	u32 created = BPF_CORE_READ(f, f_mode) & FMODE_CREATED && !(asked & TMPFILE);
+	u64 dentry = (u64)READ(f, f_path.dentry);
+	u32 created = READ(f, f_mode) & FMODE_CREATED && !(asked & TMPFILE);
 	if (created)
 		made_new(dentry, EVENT_inode_create, S_IFREG | (mode & 07777));
-	if ((BPF_CORE_READ(f, f_inode, i_mode) & S_IFMT) != S_IFREG)
+	if ((READ(f, f_inode, i_mode) & S_IFMT) != S_IFREG)
 		return 0;
 	if (wanted[EVENT_file_open]) {
 		struct scratch *s = start(EVENT_file_open);
@@ -491,7 +491,7 @@ __noinline int mapped(struct act *a, u32 prot, u32 flags, s32 fd)
 	struct file *f = flags & 0x20 ? NULL : descriptor(fd); // MAP_ANONYMOUS
 	if (!f && !(prot & PROT_EXEC))
 		return 0;
-	if (f && ((BPF_CORE_READ(f, f_inode, i_mode) & S_IFMT) != S_IFREG || !is_hashed(BPF_CORE_READ(f, f_inode, i_sb, s_magic))))
+	if (f && ((READ(f, f_inode, i_mode) & S_IFMT) != S_IFREG || !is_hashed(READ(f, f_inode, i_sb, s_magic))))
 		return 0;
 	struct scratch *s = start(EVENT_mmap_file);
 	if (!s)
@@ -929,10 +929,10 @@ __noinline int tell_flock(struct act *a)
 __noinline u64 sock_of(s32 fd)
 {
 	struct file *f = descriptor(fd);
-	if (!f || (BPF_CORE_READ(f, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!f || (READ(f, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
-	struct socket *sock = BPF_CORE_READ(f, private_data);
-	return (u64)BPF_CORE_READ(sock, sk);
+	struct socket *sock = READ(f, private_data);
+	return (u64)READ(sock, sk);
 }
 
 __noinline int own_socket(s32 fd)
@@ -1004,13 +1004,13 @@ __noinline int with_peer(struct act *a, u32 type)
 		return 0;
 	u64 sk = sock_of(a->arg[0]);
 	struct unix_sock *u = (void *)sk;
-	u64 peer = (u64)BPF_CORE_READ(u, peer);
+	u64 peer = (u64)READ(u, peer);
 	if (!peer)
 		return 0;
 	// Until it is accepted, the other end is one of the kernel's.
 	struct unix_sock___10 *end = (void *)peer;
 	if (type == EVENT_unix_stream_connect && bpf_core_field_exists(end->listener)) {
-		u64 listener = (u64)BPF_CORE_READ(end, listener);
+		u64 listener = (u64)READ(end, listener);
 		if (listener)
 			peer = listener;
 	}
@@ -1039,9 +1039,9 @@ __noinline int tell_connect(struct act *a)
 		}
 	}
 	struct sock *sk = (void *)sock_of(a->arg[0]);
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_UNIX)
+	if (READ(sk, __sk_common.skc_family) != AF_UNIX)
 		return 0;
-	return with_peer(a, BPF_CORE_READ(sk, sk_type) == SOCK_DGRAM ? EVENT_unix_may_send : EVENT_unix_stream_connect);
+	return with_peer(a, READ(sk, sk_type) == SOCK_DGRAM ? EVENT_unix_may_send : EVENT_unix_stream_connect);
 }
 
 __noinline int tell_bind(struct act *a)
@@ -1074,17 +1074,17 @@ __noinline int tell_accept(struct act *a)
 	if (!s)
 		return 0;
 	struct inet_sock *inet = (void *)sk;
-	put2(s, BPF_CORE_READ(inet, inet_sport), BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+	put2(s, READ(inet, inet_sport), READ(sk, __sk_common.skc_rcv_saddr));
 	u8 *six = room(s, 16);
 	if (six)
 		bpf_core_read(six, 16, &sk->__sk_common.skc_v6_rcv_saddr);
 	struct unix_address *own = NULL;
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX) {
+	if (READ(sk, __sk_common.skc_family) == AF_UNIX) {
 		struct unix_sock *u = (void *)sk;
-		own = BPF_CORE_READ(u, addr);
+		own = READ(u, addr);
 	}
 	put_address(s, own ? (void *)own + bpf_core_field_offset(struct unix_address, name) : NULL,
-		    own ? BPF_CORE_READ(own, len) : 0);
+		    own ? READ(own, len) : 0);
 	return finish(s);
 }
 
@@ -1119,12 +1119,12 @@ __noinline int to_netlink(u64 sk, u64 address, u32 size)
 	if (!s)
 		return 0;
 	part_sock(s, sk);
-	put2(s, BPF_CORE_READ(t, cred, uid.val), BPF_CORE_READ(t, cred, gid.val));
+	put2(s, READ(t, cred, uid.val), READ(t, cred, gid.val));
 	u32 group = 0;
 	for (u32 i = 0; i < 32; i++)
 		if (to.groups >> i & 1 && !group)
 			group = i + 1;
-	put2(s, BPF_CORE_READ(n, portid), group);
+	put2(s, READ(n, portid), group);
 	put2(s, address && size ? NETLINK_TO : 0, 0);
 	put(s, 0);
 	return finish(s);
@@ -1142,7 +1142,7 @@ __noinline int message(struct act *a, u32 type, u64 address, u32 size)
 		}
 	}
 	struct sock *sk = (void *)sock_of(a->arg[0]);
-	u32 family = BPF_CORE_READ(sk, __sk_common.skc_family), kind = BPF_CORE_READ(sk, sk_type);
+	u32 family = READ(sk, __sk_common.skc_family), kind = READ(sk, sk_type);
 	if (type == EVENT_socket_sendmsg && family == AF_NETLINK && wanted[EVENT_netlink_send])
 		return to_netlink((u64)sk, address, size);
 	if (type == EVENT_socket_sendmsg && family == AF_UNIX && kind != SOCK_STREAM && !address)
@@ -1449,7 +1449,7 @@ __noinline int tell_capset(struct act *a)
 	if (!s)
 		return 0;
 	const struct task_struct *t = bpf_get_current_task_btf();
-	const struct cred *c = BPF_CORE_READ(t, cred);
+	const struct cred *c = READ(t, cred);
 	put(s, capabilities(&c->cap_effective));
 	put(s, capabilities(&c->cap_inheritable));
 	put(s, capabilities(&c->cap_permitted));
@@ -1517,8 +1517,8 @@ __noinline int tell_prlimit(struct act *a)
 	if (other && (u64)other != bpf_get_current_task()) {
 		struct scratch *s = start(EVENT_task_prlimit);
 		if (s) {
-			part_creds(s, (u64)BPF_CORE_READ(own, cred));
-			part_creds(s, (u64)BPF_CORE_READ(other, real_cred));
+			part_creds(s, (u64)READ(own, cred));
+			part_creds(s, (u64)READ(other, real_cred));
 			put(s, (a->arg[3] ? 1 : 0) | (a->arg[2] ? 2 : 0));
 			finish(s);
 		}
@@ -1551,7 +1551,7 @@ __noinline int into_task(u64 task, u32 mode)
 {
 	struct task_struct *t = (void *)task;
 	const struct task_struct *own = bpf_get_current_task_btf();
-	if (!t || BPF_CORE_READ(t, tgid) == own->tgid)
+	if (!t || READ(t, tgid) == own->tgid)
 		return 0;
 	struct scratch *s = start(EVENT_ptrace_access_check);
 	if (!s)
@@ -1612,13 +1612,13 @@ __noinline int remounted(struct act *a)
 		return 0;
 	u32 found = lead_to(w, AT_FDCWD, a->arg[1], 1);
 	struct dentry *d = (void *)w->dentry;
-	struct super_block *sb = found ? BPF_CORE_READ(d, d_sb) : NULL;
+	struct super_block *sb = found ? READ(d, d_sb) : NULL;
 	struct scratch *s = start(EVENT_sb_remount);
 	if (!s)
 		return 0;
-	part_dentry(s, (u64)BPF_CORE_READ(sb, s_root), 0);
-	put_text(s, BPF_CORE_READ(sb, s_type, name));
-	put(s, BPF_CORE_READ(sb, s_flags));
+	part_dentry(s, (u64)READ(sb, s_root), 0);
+	put_text(s, READ(sb, s_type, name));
+	put(s, READ(sb, s_flags));
 	return finish(s);
 }
 
@@ -1658,7 +1658,7 @@ __noinline int tell_umount(struct act *a)
 	struct scratch *s = start(EVENT_sb_umount);
 	if (!s)
 		return 0;
-	part_dentry(s, found ? (u64)BPF_CORE_READ(m, mnt.mnt_root) : 0, 0);
+	part_dentry(s, found ? (u64)READ(m, mnt.mnt_root) : 0, 0);
 	put(s, flags);
 	return end_of(a, s);
 }
@@ -1680,7 +1680,7 @@ __noinline int part_place_of(struct scratch *s, s32 fd, u64 path)
 	if (first)
 		return part_place_at(s, fd, path);
 	struct file *f = descriptor(fd);
-	return part_place(s, (u64)BPF_CORE_READ(f, f_path.dentry), (u64)BPF_CORE_READ(f, f_path.mnt));
+	return part_place(s, (u64)READ(f, f_path.dentry), (u64)READ(f, f_path.mnt));
 }
 
 __noinline int tell_move_mount(struct act *a)
@@ -1714,19 +1714,19 @@ __noinline int tell_bpf(struct act *a)
 	}
 	struct file *f = descriptor(a->result);
 	if ((cmd == BPF_MAP_CREATE || cmd == BPF_MAP_GET_FD_BY_ID) && wanted[EVENT_bpf_map]) {
-		struct bpf_map *map = BPF_CORE_READ(f, private_data);
+		struct bpf_map *map = READ(f, private_data);
 		struct scratch *s = start(EVENT_bpf_map);
 		if (!s)
 			return 0;
-		put2(s, BPF_CORE_READ(map, map_type), BPF_CORE_READ(f, f_mode) & 3);
+		put2(s, READ(map, map_type), READ(f, f_mode) & 3);
 		return finish(s);
 	}
 	if ((cmd == BPF_PROG_LOAD || cmd == BPF_PROG_GET_FD_BY_ID) && wanted[EVENT_bpf_prog]) {
-		struct bpf_prog *prog = BPF_CORE_READ(f, private_data);
+		struct bpf_prog *prog = READ(f, private_data);
 		struct scratch *s = start(EVENT_bpf_prog);
 		if (!s)
 			return 0;
-		put2(s, BPF_CORE_READ(prog, type), BPF_CORE_READ(prog, expected_attach_type));
+		put2(s, READ(prog, type), READ(prog, expected_attach_type));
 		return finish(s);
 	}
 	return 0;
@@ -1780,7 +1780,7 @@ __noinline int remember(void)
 	struct way *w = new_way();
 	if (!w)
 		return 0;
-	const struct cred *c = BPF_CORE_READ(t, cred);
+	const struct cred *c = READ(t, cred);
 	bpf_probe_read_kernel(w->before.comm, sizeof(w->before.comm), t->comm);
 	write_ids(w->before.ids, c);
 	w->before.capeff = capabilities(&c->cap_effective);
@@ -1915,13 +1915,13 @@ static __always_inline u32 place_of(struct pt_regs *regs)
 	struct pt_regs___amd64 *amd = (void *)regs;
 	struct pt_regs___arm64 *arm = (void *)regs;
 	if (bpf_core_field_exists(amd->orig_ax)) {
-		u64 n = BPF_CORE_READ(amd, orig_ax);
+		u64 n = READ(amd, orig_ax);
 		if (n >= CALLS_MAX)
 			return 2 * CALLS_MAX;
-		return BPF_CORE_READ(t, thread_info.status) & TS_COMPAT ? n + CALLS_MAX : n;
+		return READ(t, thread_info.status) & TS_COMPAT ? n + CALLS_MAX : n;
 	}
-	u32 n = BPF_CORE_READ(arm, syscallno);
-	if (n >= CALLS_MAX || BPF_CORE_READ(t, thread_info.flags) >> TIF_32BIT & 1)
+	u32 n = READ(arm, syscallno);
+	if (n >= CALLS_MAX || READ(t, thread_info.flags) >> TIF_32BIT & 1)
 		return 2 * CALLS_MAX;
 	return n;
 }
@@ -1932,28 +1932,28 @@ static __always_inline void read_args(struct pt_regs *regs, struct act *a)
 	struct pt_regs___arm64 *arm = (void *)regs;
 	if (bpf_core_field_exists(amd->orig_ax)) {
 		if (a->compat) {
-			a->arg[0] = (u32)BPF_CORE_READ(amd, bx);
-			a->arg[1] = (u32)BPF_CORE_READ(amd, cx);
-			a->arg[2] = (u32)BPF_CORE_READ(amd, dx);
-			a->arg[3] = (u32)BPF_CORE_READ(amd, si);
-			a->arg[4] = (u32)BPF_CORE_READ(amd, di);
-			a->arg[5] = (u32)BPF_CORE_READ(amd, bp);
+			a->arg[0] = (u32)READ(amd, bx);
+			a->arg[1] = (u32)READ(amd, cx);
+			a->arg[2] = (u32)READ(amd, dx);
+			a->arg[3] = (u32)READ(amd, si);
+			a->arg[4] = (u32)READ(amd, di);
+			a->arg[5] = (u32)READ(amd, bp);
 			return;
 		}
-		a->arg[0] = BPF_CORE_READ(amd, di);
-		a->arg[1] = BPF_CORE_READ(amd, si);
-		a->arg[2] = BPF_CORE_READ(amd, dx);
-		a->arg[3] = BPF_CORE_READ(amd, r10);
-		a->arg[4] = BPF_CORE_READ(amd, r8);
-		a->arg[5] = BPF_CORE_READ(amd, r9);
+		a->arg[0] = READ(amd, di);
+		a->arg[1] = READ(amd, si);
+		a->arg[2] = READ(amd, dx);
+		a->arg[3] = READ(amd, r10);
+		a->arg[4] = READ(amd, r8);
+		a->arg[5] = READ(amd, r9);
 		return;
 	}
-	a->arg[0] = BPF_CORE_READ(arm, orig_x0);
-	a->arg[1] = BPF_CORE_READ(arm, regs[1]);
-	a->arg[2] = BPF_CORE_READ(arm, regs[2]);
-	a->arg[3] = BPF_CORE_READ(arm, regs[3]);
-	a->arg[4] = BPF_CORE_READ(arm, regs[4]);
-	a->arg[5] = BPF_CORE_READ(arm, regs[5]);
+	a->arg[0] = READ(arm, orig_x0);
+	a->arg[1] = READ(arm, regs[1]);
+	a->arg[2] = READ(arm, regs[2]);
+	a->arg[3] = READ(arm, regs[3]);
+	a->arg[4] = READ(arm, regs[4]);
+	a->arg[5] = READ(arm, regs[5]);
 }
 
 SEC("tp_btf/sys_enter")
@@ -2107,7 +2107,7 @@ struct starter {
 
 static long of_area(struct task_struct *t, struct vm_area_struct *vma, struct starter *l)
 {
-	l->file = (u64)BPF_CORE_READ(vma, vm_file);
+	l->file = (u64)READ(vma, vm_file);
 	return 0;
 }
 
@@ -2125,20 +2125,20 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, s32 old, struct linux
 		if (!any)
 			return 0;
 	}
-	struct file *exe = BPF_CORE_READ(bprm, file);
+	struct file *exe = READ(bprm, file);
 	if (st && wanted[EVENT_file_open]) {
-		const char *name = BPF_CORE_READ(bprm, filename), *interp = BPF_CORE_READ(bprm, interp);
+		const char *name = READ(bprm, filename), *interp = READ(bprm, interp);
 		if (name != interp)
 			script((u64)name);
 		executing((u64)exe);
 		struct pt_regs *regs = (void *)bpf_task_pt_regs(t);
 		struct pt_regs___amd64 *amd = (void *)regs;
 		struct pt_regs___arm64 *arm = (void *)regs;
-		u64 ip = bpf_core_field_exists(amd->ip) ? BPF_CORE_READ(amd, ip) : BPF_CORE_READ(arm, pc);
+		u64 ip = bpf_core_field_exists(amd->ip) ? READ(amd, ip) : READ(arm, pc);
 		struct starter l = {};
 		bpf_find_vma(t, ip, of_area, &l, 0);
 		struct file *loader = (void *)l.file;
-		if (loader && BPF_CORE_READ(loader, f_inode) != BPF_CORE_READ(exe, f_inode))
+		if (loader && READ(loader, f_inode) != READ(exe, f_inode))
 			executing((u64)loader);
 	}
 	executed(any, exe);

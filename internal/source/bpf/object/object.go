@@ -16,22 +16,29 @@ import (
 )
 
 // An Object is the name of programs that have one source: hooks is hooks.o, made
-// from c/hooks.bpf.c, about which hooks.sum tells.
+// from c/hooks.bpf.c, about which hooks.sum tells. hooks-6.1 is made from the same,
+// for kernels before 6.2.
 type Object string
 
 // All are the objects that there are.
-var All = []Object{"hooks", "trace"}
+var All = []Object{"hooks", "trace", "hooks" + old, "trace" + old}
+
+const old = "-6.1"
 
 // File is the name of the object within the folder of the source.
 func (o Object) File() string { return string(o) + ".o" }
 
 func (o Object) sum() string    { return string(o) + ".sum" }
-func (o Object) source() string { return "c/" + string(o) + ".bpf.c" }
+func (o Object) source() string { return "c/" + strings.TrimSuffix(string(o), old) + ".bpf.c" }
 
 // Compile compiles the programs of the folder dir into the file out.
 func (o Object) Compile(dir, out string) error {
-	clang := exec.Command("clang", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror",
-		"-Wno-unused-function", "-Wno-missing-declarations", "-D__TARGET_ARCH_x86", "-fdebug-compilation-dir=.", "-c", o.source(), "-o", out)
+	flags := []string{"-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror",
+		"-Wno-unused-function", "-Wno-missing-declarations", "-D__TARGET_ARCH_x86", "-fdebug-compilation-dir=.", "-c", o.source(), "-o", out}
+	if !strings.HasSuffix(string(o), old) {
+		flags = append(flags, "-DCAST")
+	}
+	clang := exec.Command("clang", flags...)
 	clang.Dir = dir
 	if text, err := clang.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot compile %s: %w\n%s", o.source(), err, text)
