@@ -339,6 +339,16 @@ var callDeeds = []deed{
 		f := c.(*tsem.FileCell).File
 		return ends(f.Path.Pathname, "/received") && f.Flags == unix.O_RDWR|0x8000 && f.Path.Created
 	}},
+	{tsem.KeyAlloc, func() error {
+		_, err := unix.AddKey("user", "quixote", []byte("x"), unix.KEY_SPEC_PROCESS_KEYRING)
+		return err
+	}, func(c tsem.Cell) bool {
+		return c.(*tsem.KeyAllocCell).Cred.CapEff != 0
+	}},
+	{tsem.KeyPermission, func() error { _, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_PROCESS_KEYRING, false); return err }, func(c tsem.Cell) bool {
+		m := c.(*tsem.KeyPermissionCell)
+		return m.Possessed == 1 && m.Perm != 0 && m.UID == 0
+	}},
 }
 
 var hookDeeds = []deed{
@@ -390,16 +400,6 @@ var hookDeeds = []deed{
 	}, func(c tsem.Cell) bool {
 		m := c.(*tsem.CapsetCell)
 		return m.Effective == 0x1ffffffffff && m.Permitted == m.Effective && m.Inheritable == 0
-	}},
-	{tsem.KeyAlloc, func() error {
-		_, err := unix.AddKey("user", "quixote", []byte("x"), unix.KEY_SPEC_PROCESS_KEYRING)
-		return err
-	}, func(c tsem.Cell) bool {
-		return c.(*tsem.KeyAllocCell).Cred.CapEff != 0
-	}},
-	{tsem.KeyPermission, func() error { _, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_PROCESS_KEYRING, false); return err }, func(c tsem.Cell) bool {
-		m := c.(*tsem.KeyPermissionCell)
-		return m.Possessed == 1 && m.Perm != 0 && m.UID == 0
 	}},
 	{tsem.BPF, func() error { call(unix.SYS_BPF, 99, address(new([16]byte)), 16); return nil }, func(c tsem.Cell) bool {
 		return *c.(*tsem.BPFCell) == tsem.BPFCell{Cmd: 99, Size: 16}

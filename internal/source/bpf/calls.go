@@ -97,6 +97,9 @@ const (
 	callMsgsnd
 	callMsgrcv
 	callIPC
+	callAddKey
+	callRequestKey
+	callKeyctl
 	callKinds
 )
 
@@ -177,6 +180,9 @@ var toldCalls = map[string]told{
 	"msgget":            tellEarly(callMsgget, tsem.MsgQueueAssociate, tsem.IPCPermission), "msgctl": tellEarly(callMsgctl, tsem.MsgQueueMsgctl, tsem.IPCPermission),
 	"msgsnd": tell(callMsgsnd, tsem.MsgQueueMsgsnd, tsem.IPCPermission), "msgrcv": tell(callMsgrcv, tsem.MsgQueueMsgrcv, tsem.IPCPermission),
 	"ipc": tellEarly(callIPC),
+
+	"add_key": tellEarly(callAddKey, tsem.KeyAlloc, tsem.KeyPermission), "request_key": tellEarly(callRequestKey, tsem.KeyAlloc, tsem.KeyPermission),
+	"keyctl": tellEarly(callKeyctl, tsem.KeyAlloc, tsem.KeyPermission),
 
 	"kill": tell(callKill, tsem.TaskKill), "tkill": tell(callKill, tsem.TaskKill), "tgkill": tell(callTgkill, tsem.TaskKill),
 	"rt_sigqueueinfo": tell(callKill, tsem.TaskKill), "rt_tgsigqueueinfo": tell(callTgkill, tsem.TaskKill),

@@ -58,9 +58,11 @@ struct uid_gid_map {
 	struct uid_gid_extent extent[5];
 	struct uid_gid_extent *forward;
 };
+struct key;
 struct user_namespace {
 	struct uid_gid_map uid_map, gid_map;
 	s32 level;
+	struct key *user_keyring_register;
 };
 
 struct cred {
@@ -68,6 +70,7 @@ struct cred {
 	kgid_t gid, sgid, egid, fsgid;
 	u32 securebits;
 	kernel_cap_t cap_inheritable, cap_permitted, cap_effective;
+	struct key *session_keyring, *process_keyring, *thread_keyring;
 	struct user_namespace *user_ns;
 };
 
@@ -298,7 +301,31 @@ struct kern_ipc_perm {
 	kgid_t gid, cgid;
 	umode_t mode;
 };
+struct rb_node {
+	unsigned long __rb_parent_color;
+	struct rb_node *rb_right, *rb_left;
+};
+struct assoc_array {
+	void *root;
+	unsigned long nr_leaves_on_tree;
+};
+struct assoc_array_node {
+	void *back_pointer;
+	u8 parent_slot;
+	void *slots[16];
+};
+struct assoc_array_shortcut {
+	void *back_pointer;
+	s32 parent_slot;
+	void *next_node;
+};
+struct key_type { const char *name; };
 struct key {
+	s32 serial;
+	struct rb_node serial_node;
+	struct key_type *type;
+	char *description;
+	struct assoc_array keys;
 	kuid_t uid;
 	kgid_t gid;
 	u32 perm;

@@ -1573,6 +1573,7 @@ __noinline int tell_pidfd_getfd(struct act *a)
 }
 
 #include "sysv.h"
+#include "keys.h"
 
 // Mounts.
 
@@ -1811,6 +1812,9 @@ static __always_inline int early(struct act *a)
 	case CALL_SEMCTL: return tell_semctl(a);
 	case CALL_MSGGET: return tell_msgget(a);
 	case CALL_MSGCTL: return tell_msgctl(a);
+	case CALL_ADD_KEY: return tell_add_key(a);
+	case CALL_REQUEST_KEY: return tell_request_key(a);
+	case CALL_KEYCTL: return tell_keyctl(a);
 	}
 	return 0;
 }
@@ -1901,6 +1905,9 @@ static __always_inline int late(struct act *a)
 	TELL(MSGCTL, msgctl);
 	TELL(MSGSND, msgsnd);
 	TELL(MSGRCV, msgrcv);
+	TELL(ADD_KEY, add_key);
+	TELL(REQUEST_KEY, request_key);
+	TELL(KEYCTL, keyctl);
 	}
 	return 0;
 }
