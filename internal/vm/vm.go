@@ -51,8 +51,10 @@ type Command struct {
 	Args []string
 	// Env adds to PATH, HOME and LANG.
 	Env []string
-	// Systemd has the machine run systemd, as the first process.
+	// Systemd has the machine run systemd, as the first process; Before is a command
+	// that is run before that, and has to end with 0.
 	Systemd bool
+	Before  []string
 	// Files are put into the machine before, Get is taken out after.
 	Files, Get []Copy
 	// Stdout and Stderr get what the command writes, Console what the kernel does;
@@ -97,7 +99,7 @@ func (c *Command) pack(name string) error {
 	}
 	defer f.Close()
 	task := job.Job{
-		Args: c.Args, Dir: "/root", Systemd: c.Systemd,
+		Args: c.Args, Dir: "/root", Systemd: c.Systemd, Before: c.Before,
 		Env: append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}, c.Env...),
 	}
 	for _, get := range c.Get {

@@ -77,6 +77,7 @@ libraries are those of Debian.
 	series := flags.String("kernel", "6.12", "the `series` of the kernel: its newest Debian package is taken")
 	limit := flags.Duration("limit", 10*time.Minute, "how long all may take")
 	flags.BoolVar(&command.Systemd, "systemd", false, "boot systemd, and run the command when that answers")
+	before := flags.String("before", "", "a `script` of the shell to run before systemd is started")
 	verbose := flags.Bool("v", false, "show the console")
 	flags.Var((*copies)(&command.Files), "file", "copy `FROM:TO` into the machine; may be repeated, may be a folder")
 	flags.Var((*copies)(&command.Get), "get", "copy `FROM:TO` out of the machine at the end; may be repeated")
@@ -90,6 +91,9 @@ libraries are those of Debian.
 	}
 	if flags.NArg() == 0 {
 		return 0, errors.New("no command (see -help)")
+	}
+	if *before != "" {
+		command.Before = []string{"bash", "-c", *before}
 	}
 	command.Args, command.Stdout, command.Stderr = flags.Args(), os.Stdout, os.Stderr
 	if program := command.Args[0]; strings.Contains(program, "/") {

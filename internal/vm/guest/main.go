@@ -67,6 +67,9 @@ func run() error {
 		return err
 	}
 	if task.Systemd {
+		if ready, err := prepare(task, ports); !ready {
+			return err
+		}
 		return makeRoom(task, ports)
 	}
 	return carryOut(task, ports)
@@ -77,6 +80,24 @@ const besides = "besides"
 
 // portOrder is the order in which it inherits the ports.
 var portOrder = []string{job.PortControl, job.PortStdout, job.PortStderr, job.PortFiles}
+
+// prepare runs what is to be run before systemd. If that does not end well there
+// is nothing more to be done, and that has been told.
+func prepare(task job.Job, ports map[string]*os.File) (ready bool, err error) {
+	if len(task.Before) == 0 {
+		return true, nil
+	}
+	before := task
+	before.Args = task.Before
+	ending, err := execute(before, ports[job.PortStdout], ports[job.PortStderr])
+	if err != nil {
+		ending.Error = err.Error()
+	}
+	if ending.Status == 0 && err == nil {
+		return true, nil
+	}
+	return false, conclude(ending, task, ports)
+}
 
 // makeRoom has another process carry out the task, and becomes systemd.
 func makeRoom(task job.Job, ports map[string]*os.File) error {
@@ -135,6 +156,11 @@ func carryOut(task job.Job, ports map[string]*os.File) error {
 	if err != nil {
 		ending.Error = err.Error()
 	}
+	return conclude(ending, task, ports)
+}
+
+// conclude hands back the files, and how the command ended.
+func conclude(ending job.Ending, task job.Job, ports map[string]*os.File) error {
 	if err := deliver(ports[job.PortFiles], task.Get); err != nil && ending.Error == "" {
 		ending.Error = err.Error()
 	}

@@ -11,6 +11,7 @@ type Job struct {
 	Args, Env []string
 	Dir       string
 	Systemd   bool     // the first process becomes systemd before
+	Before    []string // a command that is run before that, if it is there
 	Get       []string // files and folders to hand back at the end
 }
 
