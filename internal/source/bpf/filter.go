@@ -228,7 +228,7 @@ func unitGroup(unit string) (string, error) {
 		return nil
 	})
 	if err != nil || found == "" {
-		return "", fmt.Errorf("no such unit runs (there is no %s below %s)", unit, cgroupRoot)
+		return "", fmt.Errorf("no such unit runs (there is no %s below %s): start it, or name its program with exe:PATH", unit, cgroupRoot)
 	}
 	return found, nil
 }
