@@ -106,12 +106,13 @@ func (n *narrow) write(t *testing.T, path string) {
 // Numbers of the 386, and of what its calls for several purposes are to do.
 const (
 	exit386       = 1
+	nice386       = 34
 	socketcall386 = 102
 	ipc386        = 117
 )
 
 // socketsAndIPC does what sockets and System V are for with the two calls that
-// 32-bit programs have for all of it.
+// 32-bit programs have for all of it, and what only they have a call for.
 func socketsAndIPC() *narrow {
 	n := new(narrow)
 	type w = uint32
@@ -181,6 +182,7 @@ func socketsAndIPC() *narrow {
 	n.call(0, ipc386, 11, msg, 4, 0, w(message))
 	n.call(0, ipc386, 12|1<<16, msg, 4, 0, w(message), uint32(0xfffffff7))
 	n.call(0, ipc386, 14, msg, 0|0x100, 0, 0)
+	n.call(0, nice386, 1)
 	n.call(0, exit386, 0)
 	return n
 }
@@ -233,7 +235,7 @@ func TestTracepointsTakeCallsApart(t *testing.T) {
 		t.Errorf("%d files were received", len(told["received"]))
 	}
 	all := fmt.Sprint(got)
-	for _, typ := range []tsem.Type{tsem.SocketAccept, tsem.SocketConnect, tsem.SocketSocketpair, tsem.UnixMaySend, tsem.ShmShmat, tsem.SemSemop, tsem.MsgQueueMsgrcv} {
+	for _, typ := range []tsem.Type{tsem.SocketAccept, tsem.SocketConnect, tsem.SocketSocketpair, tsem.UnixMaySend, tsem.ShmShmat, tsem.SemSemop, tsem.MsgQueueMsgrcv, tsem.TaskSetnice} {
 		if !strings.Contains(all, typ.String()) {
 			t.Errorf("no %s", typ)
 		}

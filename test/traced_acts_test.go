@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -97,6 +98,17 @@ func onChild(do func(c *sequence, pid uintptr)) func(string, int) error {
 		do(&c, uintptr(pid))
 		_, err := unix.Wait4(pid, nil, 0, nil)
 		return errors.Join(c.err, err)
+	}
+}
+
+// withDevice makes a name for the device that the folder is on, if that has a file
+// system of the ext family: such do something for quotas even without any.
+func withDevice(s *scene) {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	s.do(errors.Join(unix.Statfs(s.dir, &fs), unix.Stat(s.dir, &st)))
+	if fs.Type == unix.EXT4_SUPER_MAGIC {
+		s.do(unix.Mknod(s.path("device"), unix.S_IFBLK|0o600, int(st.Dev)))
 	}
 }
 
@@ -235,6 +247,94 @@ var tracedActs = []act{
 		}
 		return c.err
 	}},
+	{name: "looking into another", want: ofTypes(tsem.PtraceAccessCheck, tsem.TaskKill), before: waiting, do: onChild(func(c *sequence, pid uintptr) {
+		const kcmpFiles = 2
+		var head, size uintptr
+		own := uintptr(os.Getpid())
+		c.call(unix.SYS_KCMP, pid, own, kcmpFiles)
+		c.call(unix.SYS_KCMP, own, pid, kcmpFiles)
+		c.call(unix.SYS_GET_ROBUST_LIST, pid, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&size)))
+		c.call(unix.SYS_GET_ROBUST_LIST, 0, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&size)))
+		fd := c.call(unix.SYS_PIDFD_OPEN, pid, 0)
+		c.call(unix.SYS_PIDFD_SEND_SIGNAL, fd, 0, 0, 0)
+		c.call(unix.SYS_PIDFD_SEND_SIGNAL, fd, uintptr(unix.SIGKILL), 0, 0)
+	})},
+	{name: "memory of another", want: ofTypes(tsem.PtraceAccessCheck), before: waiting, do: onChild(func(c *sequence, pid uintptr) {
+		// The list of locks of a thread lies in its own memory.
+		var head, size, word uintptr
+		c.call(unix.SYS_GET_ROBUST_LIST, pid, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&size)))
+		local, remote := [2]uintptr{uintptr(unsafe.Pointer(&word)), 8}, [2]uintptr{head, 8}
+		c.call(unix.SYS_PROCESS_VM_READV, pid, uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1, 0)
+		c.call(unix.SYS_PROCESS_VM_WRITEV, pid, uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1, 0)
+		c.call(unix.SYS_PROCESS_VM_READV, pid, uintptr(unsafe.Pointer(&local)), 0, uintptr(unsafe.Pointer(&remote)), 0, 0)
+		c.call(unix.SYS_KILL, pid, uintptr(unix.SIGKILL))
+	})},
+	{name: "a socket with a path", want: ofTypes(tsem.SocketBind, tsem.InodeMknod), do: func(dir string, _ int) error {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "@traced"}); err != nil {
+			return err
+		}
+		if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0); err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrUnix{Name: dir + "/s"})
+	}},
+	{name: "a file system that changes", want: ofTypes(tsem.SBRemount), prepare: withMount, do: func(dir string, _ int) error {
+		fs, err := unix.Fspick(unix.AT_FDCWD, dir+"/m", 0)
+		if err != nil {
+			return err
+		}
+		return unix.FsconfigReconfigure(fs)
+	}},
+	{name: "quotas", want: ofTypes(tsem.Quotactl), prepare: withDevice, do: func(dir string, _ int) error {
+		const quotaSync, ofGroups = 0x800001 << 8, 1
+		var c sequence
+		c.call(unix.SYS_QUOTACTL, quotaSync|ofGroups, 0, 0, 0)
+		if _, err := os.Lstat(dir + "/device"); err == nil {
+			path := append([]byte(dir+"/device"), 0)
+			c.call(unix.SYS_QUOTACTL, quotaSync, addr(path), 5, 0)
+			fd, err := unix.Open(dir, unix.O_RDONLY, 0)
+			if err != nil {
+				return err
+			}
+			c.call(unix.SYS_QUOTACTL_FD, uintptr(fd), quotaSync, 6, 0)
+		}
+		return c.err
+	}},
+	{name: "network tunnels", want: ofTypes(tsem.TunDevCreate, tsem.TunDevOpen, tsem.TunDevAttach, tsem.TunDevAttachQueue), do: func(string, int) error {
+		var c sequence
+		r, err := unix.NewIfreq(fmt.Sprintf("traced%d", os.Getpid()))
+		if err != nil {
+			return err
+		}
+		request := uintptr(unsafe.Pointer(r))
+		path := append([]byte("/dev/net/tun"), 0)
+		var fds [2]uintptr
+		for i := range fds {
+			at := unix.AT_FDCWD
+			fds[i] = c.call(unix.SYS_OPENAT, uintptr(at), addr(path), unix.O_RDWR)
+			r.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+			c.call(unix.SYS_IOCTL, fds[i], unix.TUNSETIFF, request)
+		}
+		for _, what := range []uint16{unix.IFF_DETACH_QUEUE, unix.IFF_ATTACH_QUEUE} {
+			r.SetUint16(what)
+			c.call(unix.SYS_IOCTL, fds[1], unix.TUNSETQUEUE, request)
+		}
+		// One that stays without anybody, and is opened again.
+		c.call(unix.SYS_IOCTL, fds[0], unix.TUNSETPERSIST, 1)
+		c.call(unix.SYS_CLOSE, fds[0])
+		c.call(unix.SYS_CLOSE, fds[1])
+		at := unix.AT_FDCWD
+		fd := c.call(unix.SYS_OPENAT, uintptr(at), addr(path), unix.O_RDWR)
+		r.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+		c.call(unix.SYS_IOCTL, fd, unix.TUNSETIFF, request)
+		c.call(unix.SYS_IOCTL, fd, unix.TUNSETPERSIST, 0)
+		c.call(unix.SYS_CLOSE, fd)
+		return c.err
+	}},
 	{name: "a thread that is not the first", want: ofTypes(tsem.TaskGetscheduler), do: func(string, int) error {
 		var c sequence
 		c.call(unix.SYS_SCHED_GETSCHEDULER, uintptr(unix.Gettid()))
@@ -247,6 +347,10 @@ var tracedActs = []act{
 var passedActs = []act{
 	{name: "files in a message", prepare: withFile, do: passed, want: ofTypes(tsem.FileReceive, tsem.FileReceive, tsem.FileReceive)},
 }
+
+// mountedAnew is in what lies on a file system without a device, which has another
+// number each time it is mounted.
+var mountedAnew = regexp.MustCompile(`("major": "0", "minor": ")[0-9]+`)
 
 // toldOf runs a table of acts and gives the records of each act.
 func toldOf(t *testing.T, table, source string, keep func(*tsem.Event) bool) (told [][]string) {
@@ -280,7 +384,8 @@ func toldOf(t *testing.T, table, source string, keep func(*tsem.Event) bool) (to
 				c.Flags &^= 1 << 10 // KEY_FLAG_USER_ALIVE is new, and of no meaning
 			}
 			line := strings.ReplaceAll(string(e.AppendJSON(nil)), dir, "DIR")
-			lines = append(lines, uuid.ReplaceAllString(line, noUUID))
+			line = uuid.ReplaceAllString(line, noUUID)
+			lines = append(lines, mountedAnew.ReplaceAllString(line, "${1}X"))
 		}
 		told = append(told, lines)
 	}

@@ -100,6 +100,19 @@ const (
 	callAddKey
 	callRequestKey
 	callKeyctl
+	callQuotactl
+	callQuotactlFD
+	callInitModule
+	callFinitModule
+	callKexecLoad
+	callKexecFileLoad
+	callPidfdSendSignal
+	callNice
+	callFsconfig
+	callProcessVM
+	callProcessMadvise
+	callKcmp
+	callLookInto
 	callKinds
 )
 
@@ -154,14 +167,14 @@ var toldCalls = map[string]told{
 	"removexattr": tell(callRemovexattr, tsem.InodeRemovexattr), "lremovexattr": tell(callRemovexattr, tsem.InodeRemovexattr),
 	"fremovexattr": tell(callRemovexattr, tsem.InodeRemovexattr), "removexattrat": tell(callRemovexattr, tsem.InodeRemovexattr),
 
-	"ioctl": tell(callIoctl, tsem.FileIoctl, tsem.FileIoctlCompat),
+	"ioctl": tell(callIoctl, tsem.FileIoctl, tsem.FileIoctlCompat, tsem.TunDevCreate, tsem.TunDevOpen, tsem.TunDevAttach, tsem.TunDevAttachQueue),
 	"fcntl": tell(callFcntl, tsem.FileFcntl, tsem.FileLock), "fcntl64": tell(callFcntl, tsem.FileFcntl, tsem.FileLock),
 	"flock":  tell(callFlock, tsem.FileLock),
 	"statfs": tell(callStatfs, tsem.SBStatfs), "fstatfs": tell(callStatfs, tsem.SBStatfs),
 	"statfs64": tell(callStatfs, tsem.SBStatfs), "fstatfs64": tell(callStatfs, tsem.SBStatfs),
 
 	"socket": tell(callSocket, tsem.SocketCreate), "socketpair": tell(callSocketpair, tsem.SocketSocketpair, tsem.SocketCreate),
-	"connect": tell(callConnect, tsem.SocketConnect, tsem.UnixStreamConnect, tsem.UnixMaySend), "bind": tell(callBind, tsem.SocketBind),
+	"connect": tell(callConnect, tsem.SocketConnect, tsem.UnixStreamConnect, tsem.UnixMaySend), "bind": tell(callBind, tsem.SocketBind, tsem.InodeMknod),
 	"listen": tell(callListen, tsem.SocketListen), "accept": tell(callAccept, tsem.SocketAccept), "accept4": tell(callAccept, tsem.SocketAccept),
 	"getsockname": tell(callGetsockname, tsem.SocketGetsockname), "getpeername": tell(callGetpeername, tsem.SocketGetpeername),
 	"setsockopt": tell(callSetsockopt, tsem.SocketSetsockopt), "shutdown": tell(callShutdown, tsem.SocketShutdown),
@@ -184,11 +197,21 @@ var toldCalls = map[string]told{
 	"add_key": tellEarly(callAddKey, tsem.KeyAlloc, tsem.KeyPermission), "request_key": tellEarly(callRequestKey, tsem.KeyAlloc, tsem.KeyPermission),
 	"keyctl": tellEarly(callKeyctl, tsem.KeyAlloc, tsem.KeyPermission),
 
+	"quotactl": tell(callQuotactl, tsem.Quotactl, tsem.QuotaOn), "quotactl_fd": tell(callQuotactlFD, tsem.Quotactl),
+	"init_module": tell(callInitModule, tsem.KernelLoadData), "finit_module": tell(callFinitModule, tsem.KernelReadFile),
+	"kexec_load": tell(callKexecLoad, tsem.KernelLoadData), "kexec_file_load": tell(callKexecFileLoad, tsem.KernelReadFile),
+
+	"process_vm_readv": tell(callProcessVM, tsem.PtraceAccessCheck), "process_vm_writev": tell(callProcessVM, tsem.PtraceAccessCheck),
+	"process_madvise": tell(callProcessMadvise, tsem.PtraceAccessCheck), "kcmp": tell(callKcmp, tsem.PtraceAccessCheck),
+	"get_robust_list": tell(callLookInto, tsem.PtraceAccessCheck), "move_pages": tell(callLookInto, tsem.PtraceAccessCheck),
+	"migrate_pages": tell(callLookInto, tsem.PtraceAccessCheck),
+
 	"kill": tell(callKill, tsem.TaskKill), "tkill": tell(callKill, tsem.TaskKill), "tgkill": tell(callTgkill, tsem.TaskKill),
-	"rt_sigqueueinfo": tell(callKill, tsem.TaskKill), "rt_tgsigqueueinfo": tell(callTgkill, tsem.TaskKill),
+	"pidfd_send_signal": tell(callPidfdSendSignal, tsem.TaskKill),
+	"rt_sigqueueinfo":   tell(callKill, tsem.TaskKill), "rt_tgsigqueueinfo": tell(callTgkill, tsem.TaskKill),
 	"prctl": tell(callPrctl, tsem.TaskPrctl), "capget": tell(callCapget, tsem.Capget), "capset": tell(callCapset, tsem.Capset),
 	"setpgid": tell(callSetpgid, tsem.TaskSetpgid), "getpgid": tell(callGetpgid, tsem.TaskGetpgid), "getsid": tell(callGetsid, tsem.TaskGetsid),
-	"setpriority": tell(callSetpriority, tsem.TaskSetnice), "ioprio_set": tell(callIoprioSet, tsem.TaskSetioprio), "ioprio_get": tell(callIoprioGet, tsem.TaskGetioprio),
+	"setpriority": tell(callSetpriority, tsem.TaskSetnice), "nice": tell(callNice, tsem.TaskSetnice), "ioprio_set": tell(callIoprioSet, tsem.TaskSetioprio), "ioprio_get": tell(callIoprioGet, tsem.TaskGetioprio),
 	"sched_setscheduler": tell(callSetscheduler, tsem.TaskSetscheduler), "sched_setparam": tell(callSetscheduler, tsem.TaskSetscheduler),
 	"sched_setattr": tell(callSetscheduler, tsem.TaskSetscheduler), "sched_setaffinity": tell(callSetscheduler, tsem.TaskSetscheduler),
 	"sched_getscheduler": tell(callGetscheduler, tsem.TaskGetscheduler), "sched_getparam": tell(callGetscheduler, tsem.TaskGetscheduler),
@@ -198,6 +221,7 @@ var toldCalls = map[string]told{
 	"ptrace": tell(callPtrace, tsem.PtraceTraceme, tsem.PtraceAccessCheck),
 
 	"mount": tellEarly(callMount, tsem.SBMount, tsem.SBRemount), "umount": tellEarly(callUmount, tsem.SBUmount), "umount2": tellEarly(callUmount, tsem.SBUmount),
+	"fsconfig":   tell(callFsconfig, tsem.SBRemount),
 	"pivot_root": tellEarly(callPivotRoot, tsem.SBPivotroot), "move_mount": tellEarly(callMoveMount, tsem.MoveMount),
 
 	"bpf": tell(callBPF, tsem.BPF, tsem.BPFMap, tsem.BPFProg), "syslog": tell(callSyslog, tsem.Syslog),

@@ -103,7 +103,7 @@ func load(o loadOptions) (*loaded, error) {
 	}
 	l := &loaded{missing: missing}
 	if l.programs, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Programs: ebpf.ProgramOptions{KernelTypes: types},
+		Programs: ebpf.ProgramOptions{KernelTypes: types, ExtraRelocationTargets: o.moduleTypes()},
 	}); err != nil {
 		return nil, fmt.Errorf("cannot load the BPF programs: %w", err)
 	}
@@ -184,6 +184,18 @@ func (o *loadOptions) set(spec *ebpf.CollectionSpec) error {
 		}
 	}
 	return nil
+}
+
+// moduleTypes are those of the driver of tun devices, where that is a module and there.
+func (o *loadOptions) moduleTypes() []*btf.Spec {
+	if !o.trace {
+		return nil
+	}
+	spec, err := btf.LoadKernelModuleSpec("tun")
+	if err != nil {
+		return nil
+	}
+	return []*btf.Spec{spec}
 }
 
 // object is what the programs are in, for a kernel with these types.

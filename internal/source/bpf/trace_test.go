@@ -5,7 +5,11 @@ package bpf
 
 import (
 	"encoding/binary"
+	"errors"
+	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"quixote-export/tsem"
@@ -98,6 +102,38 @@ rm -r ../../a
 	if len(gone) != 6 {
 		t.Errorf("removed: %v", gone)
 	}
+}
+
+// The kernel takes a module from a file, or from memory where its loader unpacks it.
+func TestTraceOfModules(t *testing.T) {
+	needTrace(t)
+	const module = "dummy"
+	find := exec.Command("modprobe", "--show-depends", module)
+	out, err := find.Output()
+	if _, missing := os.Stat("/proc/modules"); missing != nil || err != nil {
+		t.Skipf("no modules here: %v", errors.Join(missing, err))
+	}
+	if strings.HasPrefix(string(out), "builtin") {
+		t.Skip("it is built into the kernel: ", module)
+	}
+	exec.Command("modprobe", "-r", module).Run()
+	s := watched(t, Options{Trace: true}, nil, "modprobe", module)
+	exec.Command("modprobe", "-r", module).Run()
+	for _, e := range s.events {
+		switch c := e.Cell.(type) {
+		case *tsem.LoadDataCell:
+			if *c == (tsem.LoadDataCell{ID: readingModule, Contents: 1}) {
+				return
+			}
+			t.Errorf("got %+v", c)
+		case *tsem.ReadFileCell:
+			if c.ID >= readingModule && c.Contents == 1 && strings.Contains(string(c.File.Path.Pathname), "/"+module+".ko") {
+				return
+			}
+			t.Errorf("got %s", e.AppendJSON(nil))
+		}
+	}
+	t.Error("nobody has loaded a module")
 }
 
 // A table is found from the places of names in it, unless that is ambiguous.

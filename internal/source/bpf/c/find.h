@@ -55,8 +55,10 @@ __noinline u64 numbered(s32 number)
 }
 
 #define PID_FS_MAGIC 0x50494446 // since Linux 6.9
+#define PROC_MAGIC 0x9fa0
 
-// of_pidfd is the task that a descriptor stands for.
+// of_pidfd is the task that a descriptor stands for: a pidfd, or the directory of a
+// process in procfs.
 __noinline u64 of_pidfd(s32 fd)
 {
 	struct file *f = descriptor(fd);
@@ -65,6 +67,10 @@ __noinline u64 of_pidfd(s32 fd)
 		return 0;
 	if (READ(i, i_sb, s_magic) == PID_FS_MAGIC)
 		return (u64)of_pid(READ(i, i_private));
+	if (READ(i, i_sb, s_magic) == PROC_MAGIC) {
+		struct proc_inode *p = (void *)i - bpf_core_field_offset(struct proc_inode, vfs_inode);
+		return (u64)of_pid(READ(p, pid));
+	}
 	return (u64)of_pid(READ(f, private_data));
 }
 

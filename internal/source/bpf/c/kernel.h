@@ -165,7 +165,15 @@ struct task_struct {
 };
 
 struct file_system_type { const char *name; };
+struct block_device { u32 bd_dev; };
+struct quotactl_ops {
+	int (*quota_enable)(void);
+};
+struct list_head { struct list_head *next; };
 struct super_block {
+	struct list_head s_list;
+	struct block_device *s_bdev;
+	const struct quotactl_ops *s_qcop;
 	u32 s_dev;
 	unsigned long s_flags, s_magic;
 	char s_id[32];
@@ -183,6 +191,7 @@ struct inode {
 	kgid_t i_gid;
 	const struct inode_operations *i_op;
 	struct super_block *i_sb;
+	u32 i_rdev;
 	unsigned long i_ino;
 	u32 i_nlink, i_generation, i_flags;
 	s64 i_size;
@@ -217,7 +226,6 @@ struct vfsmount {
 	struct dentry *mnt_root;
 	struct super_block *mnt_sb;
 };
-struct list_head { struct list_head *next; };
 struct mount {
 	struct list_head mnt_mounts, mnt_child;
 	struct mount *mnt_parent;
@@ -231,6 +239,11 @@ struct file {
 	struct path f_path;
 	struct inode *f_inode;
 };
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
+};
+struct fs_context { struct dentry *root; };
 struct linux_binprm {
 	struct file *file;
 	const char *filename, *interp;
@@ -275,6 +288,7 @@ struct unix_address {
 };
 struct unix_sock {
 	struct unix_address *addr;
+	struct path path;
 	struct sock *peer;
 };
 struct unix_sock___10 { struct sock *listener; }; // since Linux 6.10
@@ -330,6 +344,14 @@ struct key {
 	kgid_t gid;
 	u32 perm;
 	unsigned long flags;
+};
+struct tun_struct { u32 numqueues, numdisabled, flags; };
+struct tun_file { struct tun_struct *tun; };
+enum kernel_read_file_id {
+	READING_MODULE = 2,
+	READING_MODULE_COMPRESSED,
+	READING_KEXEC_IMAGE,
+	READING_KEXEC_INITRAMFS,
 };
 struct rlimit { unsigned long rlim_cur, rlim_max; };
 struct timezone { s32 tz_minuteswest, tz_dsttime; };

@@ -896,9 +896,14 @@ __noinline int command(struct act *a, u32 type, u32 cmd)
 	return finish(s);
 }
 
+#include "system.h"
+
 __noinline int tell_ioctl(struct act *a)
 {
-	return a ? command(a, a->compat ? EVENT_file_ioctl_compat : EVENT_file_ioctl, a->arg[1]) : 0;
+	if (!a)
+		return 0;
+	command(a, a->compat ? EVENT_file_ioctl_compat : EVENT_file_ioctl, a->arg[1]);
+	return a->arg[1] == TUNSETIFF || a->arg[1] == TUNSETQUEUE ? on_tun(a) : 0;
 }
 
 __noinline int tell_fcntl(struct act *a)
@@ -1044,13 +1049,37 @@ __noinline int tell_connect(struct act *a)
 	return with_peer(a, READ(sk, sk_type) == SOCK_DGRAM ? EVENT_unix_may_send : EVENT_unix_stream_connect);
 }
 
-__noinline int tell_bind(struct act *a)
+// bound tells of the node that was made for a socket with a path.
+__noinline int bound(u64 sk)
 {
-	struct scratch *s = a ? about_socket(a, EVENT_socket_bind) : NULL;
+	struct unix_sock *u = (void *)sk;
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct dentry *d = READ(u, path.dentry);
+	struct socket *sock = READ((struct sock *)sk, sk_socket);
+	if (!d || !wanted[EVENT_inode_mknod])
+		return 0;
+	struct socket_alloc *own = (void *)sock - bpf_core_field_offset(struct socket_alloc, socket);
+	struct scratch *s = start(EVENT_inode_mknod);
 	if (!s)
 		return 0;
-	part_user_address(s, a->arg[1], a->arg[2]);
+	part_inode_of(s, (u64)READ(d, d_parent));
+	put(s, 0);
+	part_path(s, (u64)d, 0);
+	put2(s, S_IFSOCK | (READ(own, vfs_inode.i_mode) & 07777 & ~READ(t, fs, umask)), 0);
 	return finish(s);
+}
+
+__noinline int tell_bind(struct act *a)
+{
+	if (!a)
+		return 0;
+	struct scratch *s = about_socket(a, EVENT_socket_bind);
+	if (s) {
+		part_user_address(s, a->arg[1], a->arg[2]);
+		finish(s);
+	}
+	struct sock *sk = (void *)sock_of(a->arg[0]);
+	return READ(sk, __sk_common.skc_family) == AF_UNIX ? bound((u64)sk) : 0;
 }
 
 static __always_inline int socket_value(struct act *a, u32 type, u32 value)
@@ -1393,12 +1422,24 @@ __noinline int tell_kill(struct act *a)
 	if (!a)
 		return 0;
 	s32 pid = a->arg[0];
-	return about_value(EVENT_task_kill, pid < -1 ? -pid : pid, a->arg[1]);
+	return (u32)a->arg[1] == SIGURG ? 0 : about_value(EVENT_task_kill, pid < -1 ? -pid : pid, a->arg[1]);
 }
 
 __noinline int tell_tgkill(struct act *a)
 {
-	return a ? about_value(EVENT_task_kill, a->arg[0], a->arg[2]) : 0;
+	return a && (u32)a->arg[2] != SIGURG ? about_value(EVENT_task_kill, a->arg[0], a->arg[2]) : 0;
+}
+
+__noinline int tell_pidfd_send_signal(struct act *a)
+{
+	if (!a || (u32)a->arg[1] == SIGURG)
+		return 0;
+	struct scratch *s = start(EVENT_task_kill);
+	if (!s)
+		return 0;
+	part_other(s, of_pidfd(a->arg[0]));
+	put(s, (u32)a->arg[1]);
+	return finish(s);
 }
 
 __noinline int tell_prctl(struct act *a)
@@ -1483,6 +1524,14 @@ __noinline int tell_setpriority(struct act *a)
 	return about_value(EVENT_task_setnice, a->arg[1], nice < -20 ? -20 : nice > 19 ? 19 : nice);
 }
 
+#define DEFAULT_PRIO 120
+
+__noinline int tell_nice(struct act *a)
+{
+	const struct task_struct *t = bpf_get_current_task_btf();
+	return !a ? 0 : about_value(EVENT_task_setnice, 0, READ(t, static_prio) - DEFAULT_PRIO);
+}
+
 __noinline int limited(s32 pid, u32 resource, u64 limit, u32 compat)
 {
 	u64 v[2] = {};
@@ -1561,7 +1610,31 @@ __noinline int into_task(u64 task, u32 mode)
 	return finish(s);
 }
 
-#define ATTACH 0x12 // with real credentials
+// What the other task is looked into for, and by which credentials of the caller.
+#define ATTACH 0x12
+#define LOOK 0x11
+#define LOOK_AS_FILE 9
+
+// into_memory is into_task, unless the two share their memory.
+__noinline int into_memory(u64 task, u32 mode)
+{
+	struct task_struct *t = (void *)task;
+	const struct task_struct *own = bpf_get_current_task_btf();
+	return READ(t, mm) == READ(own, mm) ? 0 : into_task(task, mode);
+}
+
+// tell_process_vm is no event where nothing was to be read or written.
+__noinline int tell_process_vm(struct act *a) { return a && a->result ? into_memory(numbered(a->arg[0]), ATTACH) : 0; }
+__noinline int tell_process_madvise(struct act *a) { return a ? into_memory(of_pidfd(a->arg[0]), LOOK_AS_FILE) : 0; }
+__noinline int tell_look_into(struct act *a) { return a && (s32)a->arg[0] ? into_task(numbered(a->arg[0]), LOOK) : 0; }
+
+__noinline int tell_kcmp(struct act *a)
+{
+	if (!a)
+		return 0;
+	into_task(numbered(a->arg[0]), LOOK);
+	return into_task(numbered(a->arg[1]), LOOK);
+}
 
 __noinline int tell_pidfd_getfd(struct act *a)
 {
@@ -1617,9 +1690,22 @@ __noinline int remounted(struct act *a)
 	struct scratch *s = start(EVENT_sb_remount);
 	if (!s)
 		return 0;
-	part_dentry(s, (u64)READ(sb, s_root), 0);
-	put_text(s, READ(sb, s_type, name));
-	put(s, READ(sb, s_flags));
+	part_super(s, (u64)sb);
+	return finish(s);
+}
+
+#define FSCONFIG_CMD_RECONFIGURE 7
+
+__noinline int tell_fsconfig(struct act *a)
+{
+	if (!a || (u32)a->arg[1] != FSCONFIG_CMD_RECONFIGURE)
+		return 0;
+	struct file *f = descriptor(a->arg[0]);
+	struct fs_context *c = READ(f, private_data);
+	struct scratch *s = start(EVENT_sb_remount);
+	if (!s)
+		return 0;
+	part_super(s, (u64)READ(c, root, d_sb));
 	return finish(s);
 }
 
@@ -1908,6 +1994,19 @@ static __always_inline int late(struct act *a)
 	TELL(ADD_KEY, add_key);
 	TELL(REQUEST_KEY, request_key);
 	TELL(KEYCTL, keyctl);
+	TELL(QUOTACTL, quotactl);
+	TELL(QUOTACTL_FD, quotactl_fd);
+	TELL(INIT_MODULE, init_module);
+	TELL(FINIT_MODULE, finit_module);
+	TELL(KEXEC_LOAD, kexec_load);
+	TELL(KEXEC_FILE_LOAD, kexec_file_load);
+	TELL(PIDFD_SEND_SIGNAL, pidfd_send_signal);
+	TELL(NICE, nice);
+	TELL(FSCONFIG, fsconfig);
+	TELL(PROCESS_VM, process_vm);
+	TELL(PROCESS_MADVISE, process_madvise);
+	TELL(KCMP, kcmp);
+	TELL(LOOK_INTO, look_into);
 	}
 	return 0;
 }
