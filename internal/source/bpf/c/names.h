@@ -77,10 +77,9 @@ __noinline u64 hash_name(struct way *w, u32 at, u64 salt)
 		return 0;
 	u64 x = 0, y = salt;
 	for (u32 len = 0; len < 256; len += 8) {
-		u64 a;
 		if (at + len > PATH_BUFFER)
 			return 0;
-		bpf_probe_read_kernel(&a, 8, &w->path[place(w->which, at + len)]);
+		u64 a = *(u64 *)&w->path[place(w->which, at + len)];
 		u64 b = a ^ ONES * '/';
 		u64 ends = ((a - ONES) & ~a & HIGHS) | ((b - ONES) & ~b & HIGHS);
 		if (!ends) {
@@ -93,9 +92,7 @@ __noinline u64 hash_name(struct way *w, u32 at, u64 salt)
 			continue;
 		}
 		u64 mask = ((ends - 1) & ~ends) >> 7;
-		u32 n = 0;
-		for (u64 m = mask; m && n < 8; m >>= 8)
-			n++;
+		u32 n = (mask & ONES) * ONES >> 56; // bytes of the mask
 		x ^= a & mask;
 		y ^= x * GOLDEN;
 		y *= GOLDEN;

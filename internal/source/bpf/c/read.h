@@ -37,6 +37,12 @@ static __always_inline u64 plain(u64 p)
 		POINTS_TO_STRUCT(r_) ? (typeof(r_))plain((u64)r_) : r_;                      \
 	}))
 
+// READ_TEXT is READ of a pointer to text, which is to be handed to a helper as it is.
+#define READ_TEXT(p, a) (OF_TYPE(p)->a)
+
 #else
+
 #define READ BPF_CORE_READ
+#define READ_TEXT(p, a) BPF_CORE_READ(p, a)
+
 #endif

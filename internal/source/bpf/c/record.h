@@ -406,7 +406,7 @@ static long walk_up(u32 i, struct walk *w)
 		w->flags |= PATH_TOO_LONG;
 	}
 	w->s->b[at] = n;
-	bpf_probe_read_kernel(w->s->b + at + 1, n & 255, READ(d, d_name.name));
+	bpf_probe_read_kernel(w->s->b + at + 1, n & 255, READ_TEXT(d, d_name.name));
 	w->at = at + 1 + n;
 	w->dentry = parent;
 	return d == parent;
