@@ -871,8 +871,12 @@ static __always_inline void hash(struct file *file)
 	if ((s64)(bpf_ktime_get_boot_ns() + born - n.of.ctime) < SETTLED)
 		return;
 	long kind = bpf_ima_file_hash(file, n.digest, sizeof(n.digest));
-	if (kind < 0 || kind != want_hash) {
+	if (kind >= 0 ? kind != want_hash : kind == -EOPNOTSUPP) {
 		no_digests = 1;
+		return;
+	}
+	if (kind < 0) { // for this file alone
+		bpf_map_update_elem(&hashed, &n.of, &one, BPF_ANY);
 		return;
 	}
 	if (!bpf_ringbuf_output(&notes, &n, sizeof(n), BPF_RB_NO_WAKEUP))

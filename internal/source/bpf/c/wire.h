@@ -100,6 +100,7 @@ enum mute { MUTE_NOT, MUTE_EXEC, MUTE_RUNTIME };
 #define AT_FDCWD -100
 #define SIGURG 23
 #define ENOSYS 38
+#define EOPNOTSUPP 95
 #define AF_UNIX 1
 #define ADDRESS_MAX 128
 #define NSFS_MAGIC 0x6e736673
