@@ -366,8 +366,8 @@ func union(a, b told) []string {
 func TestBPFLossFromOutside(t *testing.T) {
 	needBPF(t)
 	work := []string{"find", "/usr/lib", "-xdev", "-type", "f", "-size", "+1"}
-	whole := run(t, options{flags: []string{"--source", "bpf"}, noisy: true}, work...)
-	some := run(t, options{flags: []string{"--source", "bpf", "--ring", "4096"}, noisy: true, lost: true, status: 123}, work...)
+	whole := run(t, options{flags: []string{"--source", "bpf", "-M", "files"}, noisy: true}, work...)
+	some := run(t, options{flags: []string{"--source", "bpf", "-M", "files", "--ring", "4096"}, noisy: true, lost: true, status: 123}, work...)
 	var lost uint64
 	next := uint64(1)
 	for line := range bytes.Lines(some.raw) {

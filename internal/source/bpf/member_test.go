@@ -165,7 +165,7 @@ func TestWhoIsOfTheWorkload(t *testing.T) {
 			}
 		}
 	})
-	s := watched(t, Options{}, nil, "/proc/self/exe", "multiply")
+	s := watched(t, Options{Model: only(tsem.FileOpen)}, nil, "/proc/self/exe", "multiply")
 	close(end)
 	strangers.Wait()
 	if s.status != 0 || !s.lost.None() {

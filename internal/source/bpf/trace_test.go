@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"quixote-export/tsem"
 )
@@ -27,16 +28,13 @@ func TestTraceTellsInFull(t *testing.T) {
 	needTrace(t)
 	t.Chdir(t.TempDir())
 	t.Setenv(acts, "1")
-	s := watched(t, Options{Trace: true}, nil, "/proc/self/exe", "deeds", strconv.Itoa(len(callDeeds)))
+	begun := time.Now()
+	s := watched(t, Options{Trace: true, Timestamp: true}, nil, "/proc/self/exe", "deeds", strconv.Itoa(len(callDeeds)))
 	if !s.lost.None() {
 		t.Errorf("lost %s", s.lost)
 	}
 	s.tells(t, len(callDeeds))
-}
-
-func TestTraceBeginsWithTheExec(t *testing.T) {
-	needTrace(t)
-	testFirstEvent(t, Options{Trace: true, Timestamp: true})
+	s.beginsWithTheExec(t, begun)
 }
 
 func TestTraceOfParallelForks(t *testing.T) {

@@ -41,7 +41,7 @@ quixote-export -X --abspath -M exec -o /out/abspath.exp -- true
 # Namespaces, a changed root, threads, io_uring and what it is done with.
 mkdir -p jail/bin jail/made
 cp "$(command -v busybox)" jail/bin/busybox
-quixote-export -X -u -o /out/spaces.exp -- sh -c '
+quixote-export -X -u -M files -o /out/spaces.exp -- sh -c '
 	chroot jail /bin/busybox touch /made/in-jail
 	unshare -Urm sh -c "mkdir m; mount --bind jail m; touch m/made/in-space; chown 0:0 m/made/in-space"
 	unshare -m sh -c "mkdir -p n; mount -t tmpfs none n; echo x >n/in-mount"
@@ -69,7 +69,7 @@ c["root"]["readonly"] = False
 c["hooks"] = {"createContainer": [{"path": "/usr/bin/touch", "args": ["touch", "/tmp/work/by-hook"]}]}
 json.dump(c, open(sys.argv[1], "w"))
 PYTHON
-quixote-export -w web -o /out/container.exp >/out/container.out 2>/out/container.err &
+quixote-export -w web -M files -o /out/container.exp >/out/container.out 2>/out/container.err &
 await test -e $bundle/rootfs/tmp/first
 first() { runc state web | python3 -c 'import json, sys; print(json.load(sys.stdin)["pid"])'; }
 nsenter -t "$(first)" -m -- touch /tmp/stranger
