@@ -516,7 +516,7 @@ func act(args []string) int {
 	case "traceme":
 		err = errno(func() unix.Errno { _, _, e := unix.Syscall(unix.SYS_PTRACE, unix.PTRACE_TRACEME, 0, 0); return e }())
 	case "forks":
-		err = forks(atoi(args[1]))
+		err = forks(atoi(args[1]), args[2])
 	case "flood":
 		flood(atoi(args[1]), atoi(args[2]))
 	case "hang":
@@ -526,7 +526,6 @@ func act(args []string) int {
 		err = multiply()
 	case "touch", "orphan", "prisoner":
 		err = touch(args[0], args[1])
-	case "true":
 	default:
 		err = unix.ENOSYS
 	}
@@ -539,17 +538,15 @@ func act(args []string) int {
 
 func atoi(s string) int { n, _ := strconv.Atoi(s); return n }
 
-// forks starts n processes at the same time.
-func forks(n int) error {
+// forks starts a program n times at the same time.
+func forks(n int, program string) error {
 	var wait sync.WaitGroup
 	errs := make(chan error, n)
 	for range n {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			cmd := exec.Command("/proc/self/exe", "true")
-			cmd.Env = append(os.Environ(), acts+"=1")
-			if err := cmd.Run(); err != nil {
+			if err := exec.Command(program).Run(); err != nil {
 				errs <- err
 			}
 		}()
