@@ -203,7 +203,7 @@ func TestTracepointsTakeCallsApart(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range run(t, options{dir: dir, flags: []string{"--source", source}}, path).by("narrow") {
+		for _, e := range run(t, options{dir: dir, flags: []string{"--source", source}}, "unshare", "-i", path).by("narrow") {
 			if e.Type == tsem.FileReceive && source == "trace" {
 				f := e.Cell.(*tsem.FileCell).File
 				if f.Inode.Mode != unix.S_IFSOCK|0o777 || f.Flags != unix.O_RDWR {

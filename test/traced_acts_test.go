@@ -52,11 +52,15 @@ func (c *sequence) call(number uintptr, args ...uintptr) uintptr {
 	return r
 }
 
-// sysv makes an act of calls. The key is of the actor alone.
+// apart has an act done where nobody else makes objects of System V: when a call is
+// stopped it is not known yet which one it will make.
+func apart(string) (int, error) { return -1, unix.Unshare(unix.CLONE_NEWIPC) }
+
+// sysv makes an act of calls, with a key.
 func sysv(do func(c *sequence, key uintptr, b []byte)) func(string, int) error {
 	return func(string, int) error {
 		var c sequence
-		do(&c, uintptr(os.Getpid())<<8|7, make([]byte, 4096))
+		do(&c, 7178, make([]byte, 4096))
 		return c.err
 	}
 }
@@ -140,7 +144,7 @@ func passed(dir string, _ int) error {
 // tracedActs are told by the tracepoints as they are told when each call is
 // stopped.
 var tracedActs = []act{
-	{name: "shared memory", want: ofTypes(tsem.ShmShmat, tsem.ShmShmctl, tsem.IPCPermission), do: sysv(func(c *sequence, _ uintptr, b []byte) {
+	{name: "shared memory", want: ofTypes(tsem.ShmShmat, tsem.ShmShmctl, tsem.IPCPermission), before: apart, do: sysv(func(c *sequence, _ uintptr, b []byte) {
 		id := c.call(unix.SYS_SHMGET, 0, 4096, 0o640)
 		buf := addr(b)
 		for _, flags := range []uintptr{0, shmReadOnly} {
@@ -156,7 +160,7 @@ var tracedActs = []act{
 		c.call(unix.SYS_SHMCTL, id, ipcSet, buf)
 		c.call(unix.SYS_SHMCTL, id, ipcRemove)
 	})},
-	{name: "shared memory by its key", want: ofTypes(tsem.ShmAssociate, tsem.ShmShmctl, tsem.IPCPermission), do: sysv(func(c *sequence, key uintptr, _ []byte) {
+	{name: "shared memory by its key", want: ofTypes(tsem.ShmAssociate, tsem.ShmShmctl, tsem.IPCPermission), before: apart, do: sysv(func(c *sequence, key uintptr, _ []byte) {
 		id := c.call(unix.SYS_SHMGET, key, 4096, ipcCreate|ipcExclusive|0o640)
 		c.call(unix.SYS_SHMGET, key, 0, 0o400)
 		c.call(unix.SYS_SHMGET, key, 4096, ipcCreate|0o600)
@@ -164,7 +168,7 @@ var tracedActs = []act{
 		id = c.call(unix.SYS_SHMGET, key, 4096, ipcCreate|0o600) // again, in the same place
 		c.call(unix.SYS_SHMCTL, id, ipcRemove)
 	})},
-	{name: "semaphores", want: ofTypes(tsem.SemSemop, tsem.SemSemctl, tsem.IPCPermission), do: sysv(func(c *sequence, _ uintptr, b []byte) {
+	{name: "semaphores", want: ofTypes(tsem.SemSemop, tsem.SemSemctl, tsem.IPCPermission), before: apart, do: sysv(func(c *sequence, _ uintptr, b []byte) {
 		const getPID, setAll, semStat, semStatAny = 11, 17, 18, 20
 		id := c.call(unix.SYS_SEMGET, 0, 3, 0o600)
 		raise, wait := [6]byte{0: 1, 2: 1}, [6]byte{} // of the second by one; for the first to be 0
@@ -184,13 +188,13 @@ var tracedActs = []act{
 		c.call(unix.SYS_SEMCTL, id, 0, ipcSet, addr(b))
 		c.call(unix.SYS_SEMCTL, id, 0, ipcRemove)
 	})},
-	{name: "semaphores by their key", want: ofTypes(tsem.SemAssociate, tsem.IPCPermission), do: sysv(func(c *sequence, key uintptr, _ []byte) {
+	{name: "semaphores by their key", want: ofTypes(tsem.SemAssociate, tsem.IPCPermission), before: apart, do: sysv(func(c *sequence, key uintptr, _ []byte) {
 		id := c.call(unix.SYS_SEMGET, key, 1, ipcCreate|0o640)
 		c.call(unix.SYS_SEMGET, key, 1, ipcCreate|0o640)
 		c.call(unix.SYS_SEMGET, key, 0, 0)
 		c.call(unix.SYS_SEMCTL, id, 0, ipcRemove)
 	})},
-	{name: "messages", want: ofTypes(tsem.MsgQueueMsgsnd, tsem.MsgQueueMsgrcv, tsem.MsgQueueMsgctl, tsem.IPCPermission), do: sysv(func(c *sequence, _ uintptr, b []byte) {
+	{name: "messages", want: ofTypes(tsem.MsgQueueMsgsnd, tsem.MsgQueueMsgrcv, tsem.MsgQueueMsgctl, tsem.IPCPermission), before: apart, do: sysv(func(c *sequence, _ uintptr, b []byte) {
 		const msgStat, msgStatAny = 11, 13
 		id := c.call(unix.SYS_MSGGET, 0, 0o600)
 		b[0] = 9
@@ -206,7 +210,7 @@ var tracedActs = []act{
 		c.call(unix.SYS_MSGCTL, id, ipcSet, addr(b))
 		c.call(unix.SYS_MSGCTL, id, ipcRemove)
 	})},
-	{name: "messages by their key", want: ofTypes(tsem.MsgQueueAssociate, tsem.IPCPermission), do: sysv(func(c *sequence, key uintptr, _ []byte) {
+	{name: "messages by their key", want: ofTypes(tsem.MsgQueueAssociate, tsem.IPCPermission), before: apart, do: sysv(func(c *sequence, key uintptr, _ []byte) {
 		id := c.call(unix.SYS_MSGGET, key, ipcCreate|0o640)
 		c.call(unix.SYS_MSGGET, key, 0o200)
 		c.call(unix.SYS_MSGCTL, id, ipcRemove)
@@ -274,7 +278,7 @@ var tracedActs = []act{
 		if err != nil {
 			return err
 		}
-		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "@traced"}); err != nil {
+		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "@" + dir}); err != nil {
 			return err
 		}
 		if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0); err != nil {

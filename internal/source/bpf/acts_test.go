@@ -4,6 +4,7 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -515,6 +516,8 @@ func act(args []string) int {
 		mark(len(deeds))
 	case "traceme":
 		err = errno(func() unix.Errno { _, _, e := unix.Syscall(unix.SYS_PTRACE, unix.PTRACE_TRACEME, 0, 0); return e }())
+	case "quotas":
+		err = quotas()
 	case "forks":
 		err = forks(atoi(args[1]), args[2])
 	case "flood":
@@ -534,6 +537,31 @@ func act(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// quotas turns quotas on for the file system of /, and off again.
+func quotas() error {
+	const on, off, format = 0x800002 << 8, 0x800003 << 8, 4 // QFMT_VFS_V1
+	// A header with magic number and version, two times and flags, and how many blocks
+	// there are: this one and the root of an empty tree.
+	file := make([]byte, 2048)
+	binary.LittleEndian.PutUint32(file, 0xd9c01f11)
+	binary.LittleEndian.PutUint32(file[4:], 1)
+	binary.LittleEndian.PutUint32(file[20:], 2)
+	if err := os.WriteFile("/quota", file, 0o600); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REMOUNT, "usrquota"); err != nil {
+		return err
+	}
+	device, name := unsafe.Pointer(unsafe.StringData("/dev/vda\x00")), unsafe.Pointer(unsafe.StringData("/quota\x00"))
+	_, _, e := unix.Syscall6(unix.SYS_QUOTACTL, on, uintptr(device), format, uintptr(name), 0, 0)
+	if e != 0 {
+		return fmt.Errorf("quotas cannot be turned on: %w", e)
+	}
+	_, _, e = unix.Syscall6(unix.SYS_QUOTACTL, off, uintptr(device), 0, 0, 0, 0)
+	os.Remove("/quota")
+	return errno(e)
 }
 
 func atoi(s string) int { n, _ := strconv.Atoi(s); return n }

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"quixote-export/internal/vm/inside"
 	"quixote-export/tsem"
 )
 
@@ -132,6 +134,38 @@ func TestTraceOfModules(t *testing.T) {
 		}
 	}
 	t.Error("nobody has loaded a module")
+}
+
+// Where quotas are kept in a file, turning them on tells of that. It changes the root
+// file system, which is done in a virtual machine alone.
+func TestTraceOfQuotas(t *testing.T) {
+	needTrace(t)
+	if os.Getenv(inside.Env) == "" {
+		t.Skip("this is not a virtual machine of ours")
+	}
+	t.Setenv(acts, "1")
+	s := watched(t, Options{Trace: true}, nil, "/proc/self/exe", "quotas")
+	var commands []int32
+	file := ""
+	for _, e := range s.events {
+		switch c := e.Cell.(type) {
+		case *tsem.QuotactlCell:
+			commands = append(commands, c.Cmds)
+			if string(c.FSType) != "ext4" || c.Type != 0 || string(c.Dentry.Path.Pathname) != "/" || !c.Dentry.HasInode {
+				t.Errorf("got %s", e.AppendJSON(nil))
+			}
+		case *tsem.DentryCell:
+			if e.Type == tsem.QuotaOn {
+				file = string(c.Dentry.Path.Pathname)
+			}
+		}
+	}
+	if s.status != 0 {
+		t.Skip("this kernel turns no quotas on")
+	}
+	if file != "/quota" || !slices.Equal(commands, []int32{0x800002, 0x800003}) {
+		t.Errorf("commands %#x, quotas in %q", commands, file)
+	}
 }
 
 // A table is found from the places of names in it, unless that is ambiguous.
