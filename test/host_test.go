@@ -4,9 +4,12 @@
 package test
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,10 +68,15 @@ func onHost(t *testing.T) *host {
 	return h
 }
 
-// install starts the collector.
+// install starts the collector, to tell of the shell.
 func (h *host) install(more ...string) {
 	h.t.Helper()
-	if status, said := h.run(append([]string{"--install-collector", "--only", "exe:" + h.busybox}, more...)...); status != 0 {
+	h.installFor(h.busybox, more...)
+}
+
+func (h *host) installFor(program string, more ...string) {
+	h.t.Helper()
+	if status, said := h.run(append([]string{"--install-collector", "--only", "exe:" + program}, more...)...); status != 0 {
 		h.t.Fatalf("status %d: %s", status, said)
 	}
 }
@@ -296,40 +304,292 @@ func TestHostShell(t *testing.T) {
 	}
 }
 
-// For HOST_SECONDS (2) as many events as the host can make go to a broker, and
-// none is missing.
+// openOften opens a file so often, at most so many times a second; 0 is as often
+// as it can. It writes how many seconds it took.
+func openOften(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	rate, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	for i := range n {
+		if rate > 0 && i%100 == 0 {
+			time.Sleep(time.Until(begun.Add(time.Duration(i) * time.Second / time.Duration(rate))))
+		}
+		fd, err := unix.Open(args[0], unix.O_RDONLY, 0)
+		if err != nil {
+			return err
+		}
+		unix.Close(fd)
+	}
+	fmt.Print(time.Since(begun).Seconds())
+	return nil
+}
+
+// opener makes the program that opens files often, which the collector is to tell
+// of, and an empty file for it; and has an exporter without the race detector, of
+// which memory and time are to be told.
+func (h *host) opener() (program, file string) {
+	h.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if h.program, err = lean(); err != nil {
+		h.t.Fatal(err)
+	}
+	program, file = filepath.Join(h.dir, actorName), filepath.Join(h.dir, "often")
+	// A file of its own, or all acts of other tests would be told of.
+	if out, err := exec.Command("cp", self, program).CombinedOutput(); err != nil {
+		h.t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	return program, file
+}
+
+// opensOften runs that program, and returns how many seconds it took, and how long
+// it was on a processor.
+func (h *host) opensOften(program, file string, n, rate int) (seconds float64, used time.Duration) {
+	h.t.Helper()
+	c := exec.Command(program, "opens", file, strconv.Itoa(n), strconv.Itoa(rate))
+	out, err := c.Output()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if seconds, err = strconv.ParseFloat(string(out), 64); err != nil {
+		h.t.Fatal(err)
+	}
+	return seconds, c.ProcessState.UserTime() + c.ProcessState.SystemTime()
+}
+
+// onProcessor is how long a process with one thread was on a processor.
+func onProcessor(pid int) time.Duration {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+	var ns int64
+	fmt.Sscan(string(text), &ns)
+	return time.Duration(ns)
+}
+
+// A watch looks at what memory an exporter and its watchdog have, until it is
+// ended.
+type watch struct {
+	end  chan struct{}
+	most chan int
+}
+
+// watchMemory begins to look at a process.
+func watchMemory(pid int) *watch {
+	w := &watch{end: make(chan struct{}), most: make(chan int)}
+	go func() {
+		most := 0
+		often := time.NewTicker(20 * time.Millisecond)
+		defer often.Stop()
+		for {
+			most = max(most, memoryOf(pid))
+			select {
+			case <-often.C:
+			case <-w.end:
+				w.most <- most
+				return
+			}
+		}
+	}()
+	return w
+}
+
+// memoryOf is what a process and its children have in KiB, but for the ring of the
+// kernel and the memory of records, which they share and others tell twice.
+func memoryOf(pid int) (kB int) {
+	smaps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
+	if err != nil {
+		return 0 // it has ended
+	}
+	shared := false
+	for line := range strings.Lines(string(smaps)) {
+		fields := strings.Fields(line)
+		if strings.HasPrefix(line, "Rss:") && !shared {
+			n, _ := strconv.Atoi(fields[1])
+			kB += n
+		} else if !strings.HasSuffix(fields[0], ":") {
+			shared = strings.Contains(line, "bpf-map") || strings.Contains(line, "/ledger")
+		}
+	}
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	for _, child := range strings.Fields(string(children)) {
+		if n, err := strconv.Atoi(child); err == nil {
+			kB += memoryOf(n)
+		}
+	}
+	return kB
+}
+
+// within ends the watch, and wants that it has found less than 64 MiB.
+func (w *watch) within(t *testing.T) {
+	t.Helper()
+	close(w.end)
+	most := <-w.most
+	t.Logf("%d KiB of memory at most", most)
+	if most == 0 || most > 64<<10 {
+		t.Errorf("%d KiB of memory, want some, and no more than 64 MiB", most)
+	}
+}
+
+// numberOf is the number of an event, without reading more of it: there are many.
+func numberOf(line []byte) (n uint64, numbered bool) {
+	_, rest, found := bytes.Cut(line, []byte(`"number": "`))
+	for _, digit := range rest {
+		if digit < '0' || digit > '9' {
+			break
+		}
+		n = 10*n + uint64(digit-'0')
+	}
+	return n, found
+}
+
+// A tally counts the records of a stream as they come.
+type tally struct {
+	last, again, lost, opens uint64
+	ended                    chan error // gets one when the stream has ended
+}
+
+// read reads the stream to its end. Each event has to follow the one before.
+func (c *tally) read(r io.Reader, file string) error {
+	opens := []byte(`"` + file + `"`)
+	var p tsem.Parser
+	lines := bufio.NewReaderSize(r, 1<<20)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if err != nil {
+			return fmt.Errorf("after event %d: %w", c.last, err)
+		}
+		if n, numbered := numberOf(line); numbered {
+			switch {
+			case n > c.last+1:
+				return fmt.Errorf("event %d is followed by %s", c.last, line)
+			case n <= c.last:
+				c.again++
+				continue
+			}
+			c.last = n
+			if bytes.Contains(line, opens) && bytes.Contains(line, []byte(`"type": "file_open"`)) {
+				c.opens++
+			}
+			continue
+		}
+		rec, err := p.Parse(bytes.TrimSuffix(line, []byte{'\n'}))
+		if err != nil {
+			return fmt.Errorf("%w in %q", err, line)
+		}
+		switch rec.Kind {
+		case tsem.KindLost:
+			n, err := strconv.ParseUint(rec.Lost.Count, 10, 64)
+			if err != nil || rec.Lost.After != c.last {
+				return fmt.Errorf("after event %d: %s", c.last, line)
+			}
+			c.lost, c.last = c.lost+n, c.last+n
+		case tsem.KindEnd:
+			return nil
+		}
+	}
+}
+
+// For HOST_SECONDS (2) 50,000 events a second go to a broker, or as many as the host
+// can make, and none is missing.
 func TestHostToABroker(t *testing.T) {
 	t.Parallel()
+	need(t, "mosquitto_sub")
 	h := onHost(t)
 	m := mqtttest.New(t, "allow_anonymous true", "max_inflight_messages 0", "max_queued_messages 0")
-	came := listen(t, m, h.dir)
-	calm(t, m, came)
-	before := size(came)
-	h.install("--ring", "256M")
-	c := h.command("-R", "-f", "--no-shell", "-q", "1000", "-b", m.Address, "-t", "test")
+	name, port, _ := net.SplitHostPort(m.Address)
+	listener := []string{"-h", name, "-p", port, "-i", "subscriber", "-c", "-q", "1", "-t", "test"}
+	if text, err := exec.Command("mosquitto_sub", append(listener, "-E")...).CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_sub: %v: %s", err, text)
+	}
+	sub := exec.Command("mosquitto_sub", listener...)
+	coming, err := sub.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sub.Start(); err != nil {
+		t.Fatal(err)
+	}
+	program, file := h.opener()
+	came := tally{ended: make(chan error, 1)}
+	go func() { came.ended <- came.read(coming, file) }()
+	t.Cleanup(func() {
+		sub.Process.Kill()
+		sub.Wait()
+	})
+	h.installFor(program, "--ring", "256M")
+	c := h.command("-R", "-f", "--no-shell", "-b", m.Address, "-t", "test")
 	var said bytes.Buffer
 	c.Stderr = &said
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
+	memory := watchMemory(c.Process.Pid)
 	seconds, err := strconv.Atoi(os.Getenv("HOST_SECONDS"))
 	if err != nil {
 		seconds = 2
 	}
-	h.act(fmt.Sprintf("end=$(($(date +%%s) + %d)); while [ $(date +%%s) -lt $end ]; do i=0; while [ $i -lt 500 ]; do echo >f; i=$((i + 1)); done; done", seconds))
+	const rate = 50_000
+	n := seconds * rate
+	took, opener := h.opensOften(program, file, n, rate)
+	behind := time.Now()
 	c.Process.Signal(unix.SIGTERM)
 	if err := c.Wait(); err != nil {
 		t.Fatalf("%v: %s", err, &said)
 	}
-	var records strings.Builder
-	for line := range bytes.Lines(whatCame(t, m, came)[before:]) {
-		if line[0] == '{' { // and no mark
-			records.Write(line)
-		}
+	t.Logf("%d events in %.1f seconds: %.0f a second; the last was delivered %.1f seconds later", n, took, float64(n)/took, time.Since(behind).Seconds())
+	memory.within(t)
+	if err := <-came.ended; err != nil {
+		t.Fatal(err)
 	}
-	x := h.parse(records.String(), 0)
-	t.Logf("%d events in %d seconds", x.events, seconds)
-	if x.lost > 0 || x.events < 1000 {
-		t.Errorf("%d events, lost %d", x.events, x.lost)
+	each := func(used time.Duration) float64 { return float64(used.Nanoseconds()) / 1000 / float64(n) }
+	t.Logf("processor time for each event, in microseconds: %.1f who makes it, %.1f quixote-export, %.1f the broker, %.1f the subscriber",
+		each(opener), each(c.ProcessState.UserTime()+c.ProcessState.SystemTime()), each(onProcessor(m.PID())), each(onProcessor(sub.Process.Pid)))
+	if came.lost > 0 || came.opens != uint64(n) {
+		t.Errorf("%d of %d opened files, lost %d", came.opens, n, came.lost)
 	}
+}
+
+// A full ring takes no memory to speak of when it is read, and has all there was
+// room for.
+func TestHostFullRing(t *testing.T) {
+	t.Parallel()
+	h := onHost(t)
+	program, file := h.opener()
+	h.installFor(program, "--ring", "64M")
+	const n = 300_000 // more than there is room for
+	h.opensOften(program, file, n, 0)
+	c := h.command("-R", "-o", "-")
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	c.Stderr = &said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	memory := watchMemory(c.Process.Pid)
+	var came tally
+	err = came.read(out, file)
+	io.Copy(io.Discard, out)
+	c.Wait()
+	memory.within(t)
+	if status := c.ProcessState.ExitCode(); err != nil || status != 123 {
+		t.Fatalf("%v, status %d: %s", err, status, &said)
+	}
+	// Events are dropped that it made besides.
+	if came.lost == 0 || came.opens == 0 || came.opens+came.lost < n {
+		t.Errorf("%d opened files, lost %d, want %d", came.opens, came.lost, n)
+	}
+	t.Logf("%d events, lost %d", came.last-came.lost, came.lost)
 }

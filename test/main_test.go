@@ -67,6 +67,7 @@ func scripts() map[string]func([]string) error {
 		"name": bearName, "watchers": attackWatchers,
 		"filters": ownFilters, "race": racePaths, "turncoat": turnCoats,
 		"serve-path": servePath, "serve-itself": serveOnlyItself, "serve-fuse": serveFuse,
+		"opens": openOften,
 	}
 }
 
