@@ -248,6 +248,59 @@ func TestHostFlood(t *testing.T) {
 	}
 }
 
+// groupsMounted is where control groups of version 2 are.
+func groupsMounted(t *testing.T) string {
+	t.Helper()
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); strings.Contains(line, " - cgroup2 ") && fields[3] == "/" {
+			return fields[4]
+		}
+	}
+	t.Skip("no control groups of version 2 are mounted")
+	return ""
+}
+
+// Tasks in a control group, or below it, are left out wherever groups are mounted.
+func TestHostGroups(t *testing.T) {
+	t.Parallel()
+	h := onHost(t)
+	name := fmt.Sprintf("quixote-test-%d", rand.Uint32())
+	unit := name + ".service"
+	top := filepath.Join(groupsMounted(t), name)
+	groups := []string{top, filepath.Join(top, unit), filepath.Join(top, "other"), filepath.Join(top, unit, "below")}
+	for _, group := range groups {
+		if err := os.Mkdir(group, 0o755); err != nil {
+			t.Skip("no control groups can be made: ", err)
+		}
+		t.Cleanup(func() { os.Remove(group) })
+	}
+	if status, said := h.run("--install-collector", "--exclude", "unit:no-such-"+unit); status != 125 || !strings.Contains(said, "no such unit runs") {
+		t.Errorf("status %d: %s", status, said)
+	}
+	h.install("--exclude", "cgroup:/"+name+"/other,unit:"+unit)
+	for i, group := range append([]string{""}, groups...) {
+		// The shell goes there, and opens a file.
+		script := fmt.Sprint(": >f", i)
+		if group != "" {
+			script = "echo $$ >" + filepath.Join(group, "cgroup.procs") + "; " + script
+		}
+		h.act(script)
+	}
+	if status, said := h.run("-R", "-o", "out"); status != 0 {
+		t.Fatalf("status %d: %s", status, said)
+	}
+	x := h.read("out", 0)
+	for i, want := range []int{1, 1, 0, 0, 0} {
+		if n := x.opened(h, fmt.Sprint("f", i)); n != want {
+			t.Errorf("in group %d of %v a file was opened %d times, want %d", i, groups, n, want)
+		}
+	}
+}
+
 // An exporter that is killed while it drains loses nothing; what comes twice is
 // the same.
 func TestHostReaderIsKilled(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -155,14 +154,17 @@ func find(kind, value string) (rule, error) {
 		return rule{Kind: ruleUID, ID: id}, nil
 	case "exe":
 		return executable(value)
-	case "unit":
-		group, err := unitGroup(value)
-		if err != nil {
+	}
+	groups, err := ourGroups()
+	if err != nil {
+		return rule{}, err
+	}
+	if kind == "unit" {
+		if value, err = groups.unit(value); err != nil {
 			return rule{}, err
 		}
-		return cgroup(group)
 	}
-	return cgroup(filepath.Join(cgroupRoot, value))
+	return groups.rule(value)
 }
 
 // executable finds the inode of a file, on the device that the kernel has it on.
@@ -185,50 +187,4 @@ func executable(path string) (rule, error) {
 		}
 	}
 	return rule{Kind: ruleExecutable, ID: st.Ino, At: major<<minorBits | minor}, nil
-}
-
-// cgroupRoot is where control groups of version 2 are.
-const cgroupRoot = "/sys/fs/cgroup"
-
-// cgroup finds the number of a control group, and how deep it lies.
-func cgroup(path string) (rule, error) {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(path, &fs); err != nil {
-		return rule{}, fmt.Errorf("cannot look at the control group %s: %w", path, err)
-	}
-	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-		return rule{}, fmt.Errorf("%s is no control group of version 2", path)
-	}
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return rule{}, fmt.Errorf("cannot look at the control group %s: %w", path, err)
-	}
-	below, err := filepath.Rel(cgroupRoot, path)
-	if err != nil {
-		return rule{}, err
-	}
-	depth := uint32(0)
-	if below != "." {
-		depth = uint32(strings.Count(below, "/") + 1)
-	}
-	return rule{Kind: ruleCgroup, ID: st.Ino, At: depth}, nil
-}
-
-// unitGroup finds the control group of a systemd unit that runs.
-func unitGroup(unit string) (string, error) {
-	found := ""
-	err := filepath.WalkDir(cgroupRoot, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil || !d.IsDir():
-			return nil
-		case d.Name() == unit:
-			found = path
-			return fs.SkipAll
-		}
-		return nil
-	})
-	if err != nil || found == "" {
-		return "", fmt.Errorf("no such unit runs (there is no %s below %s): start it, or name its program with exe:PATH", unit, cgroupRoot)
-	}
-	return found, nil
 }
