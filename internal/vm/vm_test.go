@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // prepare returns an image, or skips with what is missing for one.
@@ -61,17 +63,40 @@ func TestRun(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(in, "deep/file"), []byte("what went in"), 0o640); err != nil {
 		t.Fatal(err)
 	}
+	// Somebody who reads slowly gets everything, though the machine has ended.
+	const many = 300_000
+	slow := filepath.Join(dir, "slow")
+	if err := unix.Mkfifo(slow, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	slowly := make(chan int, 1)
+	go func() {
+		n := 0
+		if f, err := os.Open(slow); err == nil {
+			defer f.Close()
+			for buffer := make([]byte, 4096); ; time.Sleep(10 * time.Millisecond) {
+				got, err := f.Read(buffer)
+				if n += got; err != nil {
+					break
+				}
+			}
+		}
+		slowly <- n
+	}()
 	var out, words bytes.Buffer
 	status, err := image.Run(t.Context(), Command{
-		Args: []string{"bash", "-c", `cat /place/deep/file; echo "$WORD" >&2; cp -a /place /taken
+		Args: []string{"bash", "-c", `head -c 300000 /dev/zero >/many; cat /place/deep/file; echo "$WORD" >&2; cp -a /place /taken
 			cat /sys/kernel/security/lsm >/taken/lsm; uname -r >/taken/kernel; sleep 1000 & exit 7`},
 		Env:    []string{"WORD=to be said"},
 		Files:  []Copy{{From: in, To: "/place"}},
-		Get:    []Copy{{From: "/taken", To: filepath.Join(dir, "out")}, {From: "/taken/lsm", To: filepath.Join(dir, "lsm")}},
+		Get:    []Copy{{From: "/taken", To: filepath.Join(dir, "out")}, {From: "/taken/lsm", To: filepath.Join(dir, "lsm")}, {From: "/many", To: slow}},
 		Stdout: &out, Stderr: &words,
 	})
 	if err != nil || status != 7 {
 		t.Fatalf("status %d, %v", status, err)
+	}
+	if n := <-slowly; n != many {
+		t.Errorf("%d bytes came slowly, want %d", n, many)
 	}
 	if out.String() != "what went in" || words.String() != "to be said\n" {
 		t.Errorf("wrote %q and %q", out.String(), words.String())

@@ -164,7 +164,23 @@ func conclude(ending job.Ending, task job.Job, ports map[string]*os.File) error 
 	if err := deliver(ports[job.PortFiles], task.Get); err != nil && ending.Error == "" {
 		ending.Error = err.Error()
 	}
+	if err := push(ports[job.PortFiles]); err != nil && ending.Error == "" {
+		ending.Error = err.Error()
+	}
 	return json.NewEncoder(ports[job.PortControl]).Encode(ending)
+}
+
+// push returns when what was written to a port has left the machine, which ends
+// without regard to what waits in a queue for a slow reader. So more is written than
+// the queue has room for, byte by byte: nobody reads behind the end of an archive.
+func push(port io.Writer) error {
+	const queued = 128 // buffers at most
+	for range 2 * queued {
+		if _, err := port.Write([]byte{0}); err != nil {
+			return fmt.Errorf("hand out the files: %w", err)
+		}
+	}
+	return nil
 }
 
 // mountRoot loads what the disks need and makes the first of them the root.
