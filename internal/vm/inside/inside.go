@@ -13,9 +13,6 @@ import (
 // Env is set for the tests in a machine.
 const Env = "QUIXOTE_TEST_INSIDE"
 
-// Brief is set besides where tests that take long do the essential part.
-const Brief = "QUIXOTE_TEST_BRIEF"
-
 // Mark is logged by each test that the machine is there for. The others are
 // those that run everywhere.
 const Mark = "this test needs BPF programs on security hooks"
