@@ -194,10 +194,10 @@ func TestTracepointsTakeCallsApart(t *testing.T) {
 	needSeccomp(t)
 	t.Parallel()
 	told := make(map[string][]string)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "narrow")
+	socketsAndIPC().write(t, path)
 	for _, source := range []string{"seccomp", "trace"} {
-		dir := t.TempDir()
-		path := filepath.Join(dir, "narrow")
-		socketsAndIPC().write(t, path)
 		if err := exec.Command(path).Run(); errors.Is(err, syscall.ENOEXEC) {
 			t.Skip("this kernel runs no 32-bit programs")
 		} else if err != nil {
@@ -212,10 +212,14 @@ func TestTracepointsTakeCallsApart(t *testing.T) {
 				told["received"] = append(told["received"], source)
 				continue
 			}
+			if e.Type == tsem.MmapFile {
+				continue // an exec maps its program without a call
+			}
 			if c, ok := e.Cell.(*tsem.SockAddrCell); ok && e.Type != tsem.SocketBind {
 				c.Addr.Port = 0 // the kernel has chosen it
 			}
-			told[source] = append(told[source], text(e.Type, e.Cell))
+			// Who it is depends on the UUID of its file system, which not every kernel tells.
+			told[source] = append(told[source], strings.ReplaceAll(text(e.Type, e.Cell), fmt.Sprintf("%x", e.TaskID), "itself"))
 		}
 	}
 	got, want := told["trace"], told["seccomp"]
@@ -229,6 +233,8 @@ func TestTracepointsTakeCallsApart(t *testing.T) {
 		}
 		if g != w {
 			t.Errorf("record %d\ngot  %s\nwant %s", i+1, g, w)
+			t.Logf("got %s\nwant %s", strings.Join(got[max(i-3, 0):min(i+6, len(got))], "\n"), strings.Join(want[max(i-3, 0):min(i+6, len(want))], "\n"))
+			break
 		}
 	}
 	if len(told["received"]) != 1 {
