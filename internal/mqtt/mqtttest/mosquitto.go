@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -181,7 +182,14 @@ func (m *Mosquitto) end(sig unix.Signal) {
 		return
 	}
 	m.cmd.Process.Signal(sig)
-	<-m.log // Wait would close the pipe under who reads it
+	for ended := false; !ended; {
+		select {
+		case <-m.log: // Wait would close the pipe under who reads it
+			ended = true
+		case <-time.After(time.Second):
+			m.cmd.Process.Signal(sig) // it forgets one that comes right before its loop
+		}
+	}
 	m.cmd.Wait()
 	m.cmd = nil
 }
