@@ -27,6 +27,7 @@ func main() { os.Exit(run(os.Stdin, os.Stdout)) }
 func run(in io.Reader, out io.Writer) int {
 	var passed, failed, skipped int
 	output := make(map[key][]string)
+	running := make(map[key]bool)
 	late := make(map[string]bool) // packages with a fuzz target that ran out of time
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
@@ -39,6 +40,12 @@ func run(in io.Reader, out io.Writer) int {
 		k := key{e.Package, e.Test}
 		if e.Action == "fail" && (ranOut(e.Test, output[k]) || e.Test == "" && late[e.Package]) {
 			e.Action, late[e.Package] = "pass", e.Test != ""
+		}
+		switch e.Action {
+		case "run":
+			running[k] = true
+		case "pass", "fail", "skip":
+			delete(running, k)
 		}
 		switch e.Action {
 		case "output", "build-output":
@@ -64,6 +71,11 @@ func run(in io.Reader, out io.Writer) int {
 				failed++
 			}
 			fmt.Fprintf(out, "FAIL  %s %s\n%s", e.Package, e.Test, strings.Join(output[k], ""))
+			for r := range running {
+				if e.Test == "" && r.pkg == e.Package { // it hangs, or has taken the others with it
+					fmt.Fprintf(out, "%s was running:\n%s", r.test, strings.Join(output[r], ""))
+				}
+			}
 		case "skip":
 			if e.Test != "" {
 				skipped++

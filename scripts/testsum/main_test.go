@@ -39,6 +39,7 @@ func TestCounts(t *testing.T) {
 		{"one", events(t, passes("TestA"), passes("")), "ok    p", "1 passed, 0 failed, 0 skipped", 0},
 		{"one that fails", events(t, says("TestA", "--- FAIL: TestA\n"), fails("TestA"), fails("")), "FAIL  p TestA\n--- FAIL", "0 passed, 1 failed, 0 skipped", 1},
 		{"a package that fails", events(t, says("", "panic: x\n"), fails("")), "panic: x", "0 passed, 1 failed, 0 skipped", 1},
+		{"one that hangs", events(t, event{Action: "run", Test: "TestA"}, says("TestA", "goroutine 1\n"), fails("")), "TestA was running:\ngoroutine 1", "0 passed, 1 failed, 0 skipped", 1},
 		{"one that is skipped", events(t, says("TestA", "    a_test.go:3: needs b\n"), event{Action: "skip", Test: "TestA"}, passes("TestB")), "skip  p TestA: needs b", "1 passed, 0 failed, 1 skipped", 0},
 		{"kept inputs", events(t, passes("FuzzA/seed#0"), passes("FuzzA"), passes("")), "ok    p", "1 passed, 0 failed, 0 skipped", 0},
 		{"a fuzz target", events(t, says("FuzzA", "fuzz: elapsed: 3s, execs: 1234 (5/sec)\n"), passes("FuzzA"), passes("")), "fuzz  p FuzzA: 1234 inputs", "1 passed, 0 failed, 0 skipped", 0},
