@@ -172,7 +172,7 @@ func TestHangupGoesToTheWorkload(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer null.Close()
-			u := begin(t, options{output: output, extra: []*os.File{null}}, `trap "exit 7" HUP; : > up; while [ ! -e stop ]; do sleep 0.1; done`)
+			u := begin(t, options{output: output, extra: []*os.File{null}}, `trap "exit 7" HUP; touch up; while [ ! -e stop ]; do sleep 0.1; done`)
 			u.exists(filepath.Join(u.o.dir, "up"))
 			u.hup()
 			u.ended(7)
