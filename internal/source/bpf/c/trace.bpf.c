@@ -1247,6 +1247,7 @@ static __always_inline void received(s32 fd)
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
 #define SCM_MAX_FD 253
+#define ARRIVALS_MAX (1 << 19) // more than the most messages with the most files
 
 // What is told of messages that have come: each, and the files in it.
 struct arrivals {
@@ -1331,7 +1332,8 @@ static __always_inline int arrived(struct act *a, u32 n)
 	// Before Linux 6.7 the verifier takes what it knows of the first round for what
 	// holds in all of them. Of what is copied it knows nothing.
 	bpf_probe_read_kernel(&v.m, sizeof(v.m), &first);
-	bpf_loop(1 << 16, arrive, &v, 0);
+	if (bpf_loop(ARRIVALS_MAX, arrive, &v, 0) == ARRIVALS_MAX)
+		lose(LOST_TOO_LONG);
 	return 0;
 }
 
